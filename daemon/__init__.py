@@ -1,0 +1,1 @@
+"""The agent process: command line, configuration, composition root, the device plugin door."""

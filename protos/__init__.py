@@ -1,0 +1,1 @@
+"""The kubelet's gRPC contracts and the code generated from them (`make protos`)."""

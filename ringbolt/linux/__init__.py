@@ -1,0 +1,1 @@
+"""The floor: the kernel as Python values. Standard library only, no policy."""
