@@ -20,11 +20,10 @@ UnitId = NewType("UnitId", str)
 
 
 class State(enum.Enum):
-    """HEALTHY can be allocated; UNHEALTHY fails its check; GONE is unplugged yet held by a pod."""
+    """HEALTHY can be allocated; UNHEALTHY is present but fails its check."""
 
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
-    GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +76,23 @@ def device_of(unit: str) -> DeviceId:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """A unit that is no longer there while a pod holds it: it stays listed until it is released."""
+
+    unit: UnitId
+    resource: ResourceName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything known at one moment. `devices` has an entry, maybe empty, for every resource."""
+    """Everything known at one moment.
+
+    `devices` and `gone` have an entry, maybe empty, for every resource of `resources`.
+    """
 
     version: int
     tree: Tree
     resources: Mapping[ResourceName, Resource]
     devices: Mapping[ResourceName, tuple[Device, ...]]
+    gone: Mapping[ResourceName, tuple[Gone, ...]]
