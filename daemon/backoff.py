@@ -1,0 +1,31 @@
+"""Waits between attempts that grow and are jittered, so that a node's plugins do not march in step."""
+
+import random
+from collections.abc import Callable
+
+
+class Backoff:
+    """Draws each wait from [half, whole] of a bound that doubles up to `cap_s`."""
+
+    __slots__ = ("_bound_s", "_cap_s", "_first_s", "_random")
+
+    def __init__(
+        self,
+        first_s: float = 0.05,
+        cap_s: float = 30.0,
+        random_: Callable[[], float] = random.random,
+    ) -> None:
+        self._first_s = first_s
+        self._cap_s = cap_s
+        self._bound_s = first_s
+        self._random = random_
+
+    def next_s(self) -> float:
+        """The next wait in seconds."""
+        wait = self._bound_s * (0.5 + self._random() / 2)
+        self._bound_s = min(self._bound_s * 2, self._cap_s)
+        return wait
+
+    def reset(self) -> None:
+        """Begin anew: what was waited for has worked."""
+        self._bound_s = self._first_s

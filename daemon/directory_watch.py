@@ -1,0 +1,105 @@
+"""One inotify descriptor for every directory the agent cares about, present or not yet.
+
+A subscriber names a directory; it is told the path of each entry that appears, vanishes, is written
+or moves there. Where the directory is missing, its nearest existing ancestor is watched until it
+appears. It never says what happened: whoever is told looks for itself.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from asyncinotify import Event, Inotify, Mask, Watch
+
+OnChange = Callable[[Path], None]
+Unsubscribe = Callable[[], None]
+
+_MASK = (
+    Mask.CREATE
+    | Mask.DELETE
+    | Mask.MOVED_FROM
+    | Mask.MOVED_TO
+    | Mask.CLOSE_WRITE
+    | Mask.DELETE_SELF
+    | Mask.MOVE_SELF
+    | Mask.ONLYDIR
+)
+_GONE = Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.IGNORED | Mask.UNMOUNT
+
+
+class DirectoryWatch:
+    """Owner of the inotify descriptor. `run` must be running for callbacks to come."""
+
+    def __init__(self) -> None:
+        self._inotify = Inotify()
+        self._subscribers: dict[Path, list[OnChange]] = {}
+        self._armed: dict[Path, Watch] = {}
+
+    def subscribe(self, directory: Path, on_change: OnChange) -> Unsubscribe:
+        """Call `on_change(path)` for each change in `directory`, until the answer is called."""
+        callbacks = self._subscribers.setdefault(directory, [])
+        callbacks.append(on_change)
+        self._arm(directory)
+
+        def unsubscribe() -> None:
+            callbacks.remove(on_change)
+            if not callbacks and self._subscribers.get(directory) is callbacks:
+                del self._subscribers[directory]
+                self._disarm_unused()
+
+        return unsubscribe
+
+    async def run(self) -> None:
+        """Deliver changes until cancelled."""
+        with self._inotify:
+            while True:
+                self._deliver(await self._inotify.get())
+
+    def _deliver(self, event: Event) -> None:
+        if event.watch is None:  # the queue overflowed: anything may have changed
+            self._tell_all()
+            return
+        directory = Path(event.watch.path)
+        if event.mask & _GONE:
+            if self._armed.get(directory) is event.watch:
+                del self._armed[directory]
+        elif directory in self._subscribers:
+            path = directory / event.name if event.name else directory
+            self._tell(directory, path)
+        self._rearm_below(directory)
+
+    def _rearm_below(self, directory: Path) -> None:
+        """Arm the directories that `directory` stood in for, or that went with it."""
+        for wanted in [path for path in self._subscribers if path not in self._armed]:
+            if wanted.is_relative_to(directory):
+                self._arm(wanted)
+                if wanted in self._armed:
+                    self._tell(wanted, wanted)
+        self._disarm_unused()
+
+    def _arm(self, directory: Path) -> None:
+        for candidate in (directory, *directory.parents):
+            if candidate in self._armed:
+                return
+            try:
+                self._armed[candidate] = self._inotify.add_watch(candidate, _MASK)
+            except (FileNotFoundError, NotADirectoryError, PermissionError):
+                continue
+            if candidate != directory and directory.is_dir():
+                self._arm(directory)  # it appeared while its ancestor was being armed
+            return
+
+    def _disarm_unused(self) -> None:
+        needed = {self._stand_in(wanted) for wanted in self._subscribers}
+        for directory in [path for path in self._armed if path not in needed]:
+            self._inotify.rm_watch(self._armed.pop(directory))
+
+    def _stand_in(self, directory: Path) -> Path | None:
+        return next((p for p in (directory, *directory.parents) if p in self._armed), None)
+
+    def _tell(self, directory: Path, path: Path) -> None:
+        for on_change in tuple(self._subscribers.get(directory, ())):
+            on_change(path)
+
+    def _tell_all(self) -> None:
+        for directory in tuple(self._subscribers):
+            self._tell(directory, directory)
