@@ -1,0 +1,51 @@
+"""Recorded machines under umockdev: the recordings and a way to run a program on one.
+
+Recordings of the project's own making lie in `recordings/`; the folder that RINGBOLT_RECORDINGS
+names holds more (`*.umockdev`), which are data of others and never copied here.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+OWN = Path(__file__).parent / "recordings"
+OnMachine = Callable[[Path, str], str]
+"""(recording, Python program) -> what the program printed."""
+
+
+def _foreign() -> Path | None:
+    named = os.environ.get("RINGBOLT_RECORDINGS")
+    return Path(named) if named else None
+
+
+@pytest.fixture(scope="session")
+def recorded() -> Callable[[str], Path]:
+    """Find a recording by its name without ".umockdev"; skip, saying so, where it is not."""
+
+    def find(name: str) -> Path:
+        for folder in filter(None, (OWN, _foreign())):
+            if (found := folder / f"{name}.umockdev").is_file():
+                return found
+        pytest.skip(f"no recording {name}: RINGBOLT_RECORDINGS names no folder that has it")
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def on_machine() -> OnMachine:
+    """Run a Python program that sees a recorded machine in /sys, /dev and udev."""
+    if not (umockdev := shutil.which("umockdev-run")):
+        pytest.skip("needs umockdev-run: apt-get install umockdev")
+
+    def run(recording: Path, program: str) -> str:
+        command = [umockdev, "-d", str(recording), "--", sys.executable, "-c", program]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"on {recording.name}: {done.stderr}"
+        return done.stdout
+
+    return run

@@ -1,0 +1,64 @@
+"""The real kernel: each test in its own network and mount namespace, with nothing left after it.
+
+As root the namespaces are made here. Without root `make test` runs this layer inside
+`unshare -Urnm`, where the kernel allows it.
+"""
+
+import ctypes
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWNET = 0x40000000
+MS_PRIVATE_ALL = (1 << 18) | (1 << 14)
+SIOCSIFFLAGS = 0x8914
+IFF_UP = 1
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name: str, *args: object) -> None:
+    if getattr(libc, name)(*args) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}{args!r}: {os.strerror(number)}")
+
+
+def _return_to(kind: str, descriptor: int, folder: str) -> None:
+    try:
+        _call("setns", descriptor, 0)
+        if kind == "mnt":
+            os.chdir(folder)
+    finally:
+        os.close(descriptor)
+
+
+def _raise_loopback() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+
+
+@pytest.fixture(autouse=True)
+def namespaces() -> Iterator[None]:
+    """A fresh network (loopback up) and mount namespace for the thread that runs the test."""
+    if os.geteuid() != 0:
+        pytest.skip("needs namespaces: `make test` enters them where the kernel allows it")
+    with ExitStack() as undo:
+        folder = os.getcwd()  # noqa: PTH109  # as the kernel names it
+        for kind in ("mnt", "net"):
+            here = os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+            undo.callback(_return_to, kind, here, folder)
+        _call("unshare", CLONE_NEWNS | CLONE_NEWNET)
+        _call("mount", None, b"/", None, MS_PRIVATE_ALL, None)
+        _raise_loopback()
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _isolated(namespaces: None, nothing_remains: None) -> None:
+    """Every test of this layer, in this order: first the namespaces, then the look-out."""
