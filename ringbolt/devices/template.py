@@ -8,9 +8,19 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
-Values = Mapping[str, str | Mapping[str, str]]
-"""What variables are worth: a string, or for subscripted ones a mapping of strings."""
+
+class Lookup(Protocol):
+    """What a subscripted variable is worth: a mapping of strings, or what reads like one."""
+
+    def get(self, key: str, default: str, /) -> str:
+        """The value under `key`, else `default`."""
+        ...
+
+
+Values = Mapping[str, str | Lookup]
+"""What variables are worth."""
 
 SUBSCRIPTED = frozenset({"properties", "attributes"})
 """Variables that are used as `{name[key]}` and never as `{name}`."""

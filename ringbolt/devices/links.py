@@ -1,0 +1,111 @@
+"""Stable links: `<links_dir>/<DeviceId>/<member>` -> the member's node under today's number.
+
+A container's cached answer names these links for as long as the container lives, and the runtime
+resolves them at every start. So a link points at its own device or does not exist: when a device
+goes, its links go at once, and a restart fails with "no such file or directory" instead of getting
+whichever device took over the number. The folder of a device that is held stays, empty, and its
+links return with the device.
+
+Only links and folders in `links_dir` are touched: nothing is followed, and what is not ours stays.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from ringbolt.devices.device import Device, DeviceId
+
+_TEMPORARY = ".new-"
+
+
+def sync(
+    links_dir: Path, devices: Iterable[Device], keep: Collection[DeviceId] = frozenset()
+) -> frozenset[Path]:
+    """Make the links of `devices`, and no others, point at their nodes; the paths that changed.
+
+    `keep` names the devices that are held: their folders stay without links while they are gone.
+    A link is replaced in one step (rename), so that it is there at any moment. Blocks on the file
+    system of `links_dir` only. Raises OSError; links made until then stay, and another call mends
+    the rest.
+    """
+    wanted: dict[str, dict[str, str]] = {name: {} for name in keep}
+    for device in devices:
+        wanted[device.id] = {member.name: member.dev_node for member in device.members}
+    links_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+    changed: set[Path] = set()
+    for name in _folders(links_dir) - wanted.keys():
+        changed.update(_sync_folder(links_dir / name, {}))
+        _remove_folder(links_dir / name)
+    for name, targets in wanted.items():
+        _ensure_folder(links_dir / name)
+        changed.update(_sync_folder(links_dir / name, targets))
+    return frozenset(changed)
+
+
+def find_binds(devices: Iterable[Device]) -> frozenset[str]:
+    """The members' paths that a runtime takes as mounts only: sockets, FIFOs and ordinary files."""
+    paths = {member.dev_node for device in devices for member in device.members}
+    return frozenset(path for path in paths if _is_bind(path))
+
+
+def _is_bind(path: str) -> bool:
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISDIR(mode))
+
+
+def _folders(links_dir: Path) -> set[str]:
+    with os.scandir(links_dir) as entries:
+        return {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+
+
+def _ensure_folder(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    folder.mkdir(mode=0o755, exist_ok=True)
+
+
+def _sync_folder(folder: Path, targets: Mapping[str, str]) -> Iterator[Path]:
+    present = _links(folder)
+    for name in present.keys() - targets.keys():
+        (folder / name).unlink(missing_ok=True)
+        yield folder / name
+    for name, target in targets.items():
+        if present.get(name) != target:
+            _replace(folder / name, target)
+            yield folder / name
+
+
+def _links(folder: Path) -> dict[str, str]:
+    """The links in the folder with their targets; nothing where the folder itself has gone."""
+    found: dict[str, str] = {}
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                found[entry.name] = str(Path(entry.path).readlink())
+    return found
+
+
+def _replace(link: Path, target: str) -> None:
+    temporary = link.with_name(f"{_TEMPORARY}{link.name}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    try:
+        temporary.rename(link)
+    except IsADirectoryError:
+        # A runtime that found no link for a mount makes a folder in its place (containerd does).
+        link.rmdir()
+        temporary.rename(link)
+
+
+def _remove_folder(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.ENOENT}:
+            raise

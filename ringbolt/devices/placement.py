@@ -1,0 +1,93 @@
+"""Where the members of a device appear in the container, and which CDI entry says the same.
+
+A place depends on the device and on its *variant* alone, never on what else is requested: so the
+CDI entries of every variant can be written before, and again after a reboot, without remembering
+who was answered what. Pure.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from ringbolt.devices import variables
+from ringbolt.devices.device import Device, DeviceId, Member
+from ringbolt.devices.qualifiers import Qualifiers
+from ringbolt.devices.resource import Resource, ResourceName
+from ringbolt.devices.tree import Tree
+
+CDI_VARIANTS = 16
+"""How many variants of one device's CDI entry are kept; see `variants`."""
+
+
+def node_paths(
+    resource: Resource,
+    device: Device,
+    variant: int,
+    qualifiers: Qualifiers,
+    tree: Tree | None = None,
+) -> tuple[str, ...]:
+    """Where the device's members appear, all different: `variant` 0 unless that place is taken.
+
+    The variant is `{index}` where the template has one; else it numbers what would be the same.
+    """
+    end = qualifiers.suffixes.get(resource.container.path or "", "")
+    bases = [_base(resource, device, member, variant, tree) + end for member in device.members]
+    shift = 0 if uses_index(resource) else variant
+    total, seen = Counter(bases), Counter[str]()
+    paths: dict[str, None] = {}
+    for base in bases:
+        number = shift * total[base] + seen[base]
+        seen[base] += 1
+        path = _numbered(base, number, qualifiers)
+        while path in paths or (number and path in total):
+            number += 1
+            path = _numbered(base, number, qualifiers)
+        paths[path] = None
+    return tuple(paths)
+
+
+def uses_index(resource: Resource) -> bool:
+    """Whether a node's place depends on the device's position in the request."""
+    path = resource.container.path
+    return path is not None and "index" in variables.parse(path).variables
+
+
+def variants(
+    resource: Resource, devices: Sequence[Device], qualifiers: Qualifiers, tree: Tree | None = None
+) -> Mapping[DeviceId, int]:
+    """How many variants of each device a request can need, at most CDI_VARIANTS.
+
+    A function of the resource's devices alone, so that nothing need be remembered for the answers
+    that the kubelet replays after a reboot: a request that needed variant n had more than n
+    devices, and none of them may be missing for it to work.
+    """
+    bound = min(len(devices), CDI_VARIANTS)
+    if uses_index(resource):
+        return {device.id: bound for device in devices}
+    first = {d.id: node_paths(resource, d, 0, qualifiers, tree) for d in devices}
+    uses = Counter(path for paths in first.values() for path in paths)
+    return {
+        name: bound if any(uses[path] > 1 for path in paths) else 1 for name, paths in first.items()
+    }
+
+
+def cdi_kind(name: ResourceName) -> str:
+    """The CDI kind of a resource: its name, mended where CDI wants a letter first (CDI SPEC.md)."""
+    vendor, _, kind = name.partition("/")
+    return "/".join(text if text[:1].isalpha() else f"r{text}" for text in (vendor, kind))
+
+
+def cdi_name(device: DeviceId, variant: int) -> str:
+    """The name of a device's variant within its CDI kind."""
+    return f"{device}.{variant}" if variant else device
+
+
+def _base(resource: Resource, device: Device, member: Member, index: int, tree: Tree | None) -> str:
+    text = resource.container.path
+    if text is None:
+        return member.dev_node
+    scope = variables.values(device, member, tree, path=True) | {"index": str(index)}
+    return variables.render_path(variables.parse(text), scope, member.name)
+
+
+def _numbered(base: str, number: int, names: Qualifiers) -> str:
+    return names.settle(f"{base}-{number}" if number else base)
