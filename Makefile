@@ -35,9 +35,9 @@ protos: ## Generate the gRPC code from protos/*.proto
 	@scripts/setup test
 	@scripts/protos
 
-lock: ## Pin all requirements by hash anew
+lock: ## Pin all requirements by hash anew; LOCK=--upgrade takes the newest
 	@scripts/setup test
-	@scripts/lock
+	@scripts/lock $(LOCK)
 
 clean: ## Remove everything that the targets made
 	rm -rf .venv .setup build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks .coverage .coverage.*
