@@ -1,0 +1,63 @@
+"""The C library: one handle, every signature, and errors that tell the call they come from.
+
+Wrappers with a meaning live in the module of their noun (`mount`, `namespaces`, ...).
+"""
+
+import ctypes
+import os
+
+_SHORT = 0xFFF
+"""Larger numbers are flags: hexadecimal tells more."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_SIGNATURES: dict[str, tuple[type, ...]] = {
+    "mount": (
+        ctypes.c_char_p,
+        ctypes.c_char_p,
+        ctypes.c_char_p,
+        ctypes.c_ulong,
+        ctypes.c_char_p,
+    ),
+    "umount2": (ctypes.c_char_p, ctypes.c_int),
+    "pivot_root": (ctypes.c_char_p, ctypes.c_char_p),
+    "unshare": (ctypes.c_int,),
+    "setns": (ctypes.c_int, ctypes.c_int),
+    "sethostname": (ctypes.c_char_p, ctypes.c_size_t),
+    "prctl": (ctypes.c_int, *[ctypes.c_ulong] * 4),
+    "capset": (ctypes.c_void_p, ctypes.c_void_p),
+}
+
+for _name, _arguments in _SIGNATURES.items():
+    getattr(_libc, _name).argtypes = _arguments
+_libc.syscall.restype = ctypes.c_long
+
+
+def call(operation: str, *arguments: object) -> int:
+    """The C function `operation`; strings go in as bytes. Raises OSError naming both."""
+    ready = [os.fsencode(a) if isinstance(a, str) else a for a in arguments]
+    result = int(getattr(_libc, operation)(*ready))
+    if result < 0:
+        raise failed(ctypes.get_errno(), operation, *arguments)
+    return result
+
+
+def syscall(operation: str, number: int, *arguments: object) -> int:
+    """A system call that the C library may not know yet. Raises OSError as `call` does."""
+    ready = [os.fsencode(a) if isinstance(a, str) else a for a in arguments]
+    result = int(_libc.syscall(ctypes.c_long(number), *ready))
+    if result < 0:
+        raise failed(ctypes.get_errno(), operation, *arguments)
+    return result
+
+
+def failed(errno: int, operation: str, *arguments: object) -> OSError:
+    """The OSError of a call: `mount /a /b: Device or resource busy`."""
+    shown = " ".join(_shown(a) for a in arguments if a not in (None, b"", ""))
+    return OSError(errno, f"{operation} {shown}: {os.strerror(errno)}")
+
+
+def _shown(argument: object) -> str:
+    if isinstance(argument, bytes):
+        return os.fsdecode(argument)
+    return hex(argument) if isinstance(argument, int) and argument > _SHORT else str(argument)

@@ -1,0 +1,135 @@
+"""Mounts: mount(2), mount_setattr(2), umount2(2), pivot_root(2).
+
+Universal wrappers only; what is mounted where is its caller's affair.
+"""
+
+import ctypes
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ringbolt.linux import libc
+
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+MS_STRICTATIME = 0x1000000
+
+MNT_DETACH = 0x2
+UMOUNT_NOFOLLOW = 0x8
+
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOSUID = 0x2
+MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_NOEXEC = 0x8
+AT_FDCWD = -100
+AT_RECURSIVE = 0x8000
+_NR_MOUNT_SETATTR = 442
+
+
+class _MountAttr(ctypes.Structure):
+    """`struct mount_attr`."""
+
+    _fields_ = (
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
+
+
+def mount(source: str, target: str, fstype: str = "", flags: int = 0, options: str = "") -> None:
+    """Attach a filesystem, or with flags alone change what is there. Raises OSError."""
+    libc.call("mount", source or None, target, fstype or None, flags, options or None)
+
+
+def bind(source: str, target: str, *, recursive: bool = False) -> None:
+    """Show `source` at `target` too, both existing and of the same kind."""
+    mount(source, target, flags=MS_BIND | (MS_REC if recursive else 0))
+
+
+def make_private(target: str) -> None:
+    """Let nothing mounted below `target` reach another namespace, nor the other way."""
+    mount("", target, flags=MS_PRIVATE | MS_REC)
+
+
+def mount_setattr(target: str, attributes: int, *, recursive: bool = False) -> None:
+    """Add MOUNT_ATTR_* to a mount, and to all below it where `recursive`.
+
+    Unlike a bind remount it keeps the flags it is not told of, which a user namespace may not
+    clear. Linux 5.12.
+    """
+    attr = _MountAttr(attr_set=attributes)
+    libc.syscall(
+        "mount_setattr",
+        _NR_MOUNT_SETATTR,
+        ctypes.c_int(AT_FDCWD),
+        target,
+        ctypes.c_uint(AT_RECURSIVE if recursive else 0),
+        ctypes.byref(attr),
+        ctypes.c_size_t(ctypes.sizeof(attr)),
+    )
+
+
+def umount(target: str, flags: int = UMOUNT_NOFOLLOW) -> None:
+    """umount2(2). Raises OSError (EINVAL: not a mount point)."""
+    libc.call("umount2", target, flags)
+
+
+def pivot_root(new_root: str) -> None:
+    """Make the mount at `new_root` the root of this mount namespace and let go of the old one."""
+    os.chdir(new_root)
+    # Both on one path: the old root lands over the new one and is taken off (pivot_root(2), NOTES).
+    libc.call("pivot_root", ".", ".")
+    umount(".", MNT_DETACH)
+    os.chdir("/")
+
+
+class MountPoint(NamedTuple):
+    """One line of /proc/PID/mountinfo (proc_pid_mountinfo(5))."""
+
+    mount_id: int
+    parent_id: int
+    device: tuple[int, int]
+    root: str
+    target: str
+    options: frozenset[str]
+    fstype: str
+    source: str
+    super_options: frozenset[str]
+
+
+def parse_mountinfo(text: str) -> Iterator[MountPoint]:
+    """The mounts of a mountinfo file, in its order."""
+    for line in text.splitlines():
+        own, _, rest = line.partition(" - ")
+        fields, (fstype, source, super_options) = own.split(" "), rest.split(" ", 2)
+        major, _, minor = fields[2].partition(":")
+        yield MountPoint(
+            int(fields[0]),
+            int(fields[1]),
+            (int(major), int(minor)),
+            _unescaped(fields[3]),
+            _unescaped(fields[4]),
+            frozenset(fields[5].split(",")),
+            fstype,
+            _unescaped(source),
+            frozenset(super_options.split(",")),
+        )
+
+
+def read_mountinfo(pid: int | str = "self") -> tuple[MountPoint, ...]:
+    """The mounts that a process sees."""
+    with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return tuple(parse_mountinfo(file.read()))
+
+
+def _unescaped(text: str) -> str:
+    """Blank, tab, newline and backslash stand as three octal digits."""
+    head, *rest = text.split("\\")
+    return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
