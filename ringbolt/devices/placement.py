@@ -57,17 +57,22 @@ def variants(
     """How many variants of each device a request can need, at most CDI_VARIANTS.
 
     A function of the resource's devices alone, so that nothing need be remembered for the answers
-    that the kubelet replays after a reboot: a request that needed variant n had more than n
-    devices, and none of them may be missing for it to work.
+    that the kubelet replays after a reboot. A path of `{index}` takes one variant for each device;
+    where other paths are alike, every node of another device may stand in the way once.
     """
-    bound = min(len(devices), CDI_VARIANTS)
+    text = resource.container.path
+    if text is None:
+        return {device.id: 1 for device in devices}
+    bound = len(devices)
+    if variables.parse(text).variables - {"index", "resource"} or not uses_index(resource):
+        bound += sum(len(device.members) for device in devices)
+    bound = min(bound, CDI_VARIANTS)
     if uses_index(resource):
         return {device.id: bound for device in devices}
     first = {d.id: node_paths(resource, d, 0, qualifiers, tree) for d in devices}
     uses = Counter(path for paths in first.values() for path in paths)
-    return {
-        name: bound if any(uses[path] > 1 for path in paths) else 1 for name, paths in first.items()
-    }
+    alike = {name for name, paths in first.items() if any(uses[path] > 1 for path in paths)}
+    return {device.id: bound if device.id in alike else 1 for device in devices}
 
 
 def cdi_kind(name: ResourceName) -> str:

@@ -1,7 +1,6 @@
 """Stable links on a real file system: they point at their own device or are not there."""
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -101,10 +100,9 @@ def test_an_interrupted_call_leaves_nothing_behind_for_good(root: Path) -> None:
     assert listing(root) == {"a": "", "a/t": "/dev/ttyUSB0"}
 
 
-def test_sockets_and_files_are_binds_and_nodes_and_folders_are_not(tmp_path: Path) -> None:
+def test_pipes_and_files_are_binds_and_nodes_and_folders_are_not(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "sock"))
-        names = {"f": tmp_path / "file", "s": tmp_path / "sock", "d": tmp_path}
-        found = device("x", n=os.devnull, g="/dev/absent", **{k: str(v) for k, v in names.items()})
-        assert links.find_binds([found]) == {str(tmp_path / "file"), str(tmp_path / "sock")}
+    os.mkfifo(tmp_path / "pipe")
+    names = {"f": tmp_path / "file", "p": tmp_path / "pipe", "d": tmp_path}
+    found = device("x", n=os.devnull, g="/dev/absent", **{k: str(v) for k, v in names.items()})
+    assert links.find_binds([found]) == {str(tmp_path / "file"), str(tmp_path / "pipe")}
