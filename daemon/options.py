@@ -1,0 +1,104 @@
+"""What the configuration says beyond the resources, as frozen values with their defaults."""
+
+import enum
+from dataclasses import dataclass
+
+
+class Registration(enum.Enum):
+    """How device plugins make themselves known to the kubelet."""
+
+    KUBELET_SOCKET = "kubelet.sock"
+    PLUGINS_REGISTRY = "plugins_registry"
+
+
+@dataclass(frozen=True, slots=True)
+class KubeletOptions:
+    """`kubelet:`."""
+
+    registration: Registration = Registration.KUBELET_SOCKET
+
+
+class VolumeKind(enum.Enum):
+    """The kinds of volumes that `allow` can name."""
+
+    TMPFS = "tmpfs"
+    DIR = "dir"
+    LOOP = "loop"
+    SUBVOLUME = "subvolume"
+    DEVICE = "device"
+    IMAGE = "image"
+    OVERLAY = "overlay"
+    NFS = "nfs"
+    CIFS = "cifs"
+    ISCSI = "iscsi"
+    FUSE = "fuse"
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRule:
+    """One of `volumes.allow`; sizes in bytes, None is no limit."""
+
+    kinds: tuple[VolumeKind, ...]
+    namespaces: tuple[str, ...] = ("*",)
+    max_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeOptions:
+    """`volumes:`; without rules nothing is allowed."""
+
+    roots: tuple[str, ...] = ()
+    allow: tuple[VolumeRule, ...] = ()
+
+
+class NetworkMode(enum.Enum):
+    """How pods are joined to the node's network."""
+
+    BRIDGE = "bridge"
+    ROUTED = "routed"
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRange:
+    """A range of addresses in CIDR notation; None leaves the choice to the allocator."""
+
+    subnet: str
+    range_start: str | None = None
+    range_end: str | None = None
+    gateway: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route for pods; without `gw` it leads to the range's gateway."""
+
+    dst: str
+    gw: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """Limits for every pod: rates in bits per second, bursts in bits; 0 is no limit."""
+
+    ingress_rate: int = 0
+    ingress_burst: int = 0
+    egress_rate: int = 0
+    egress_burst: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkOptions:
+    """`network:`; each of `ranges` gives a pod one address. `mtu` None is found out."""
+
+    name: str = "ringbolt"
+    mode: NetworkMode = NetworkMode.BRIDGE
+    ranges: tuple[tuple[AddressRange, ...], ...] = ()
+    bridge: str = "ringbolt0"
+    routes: tuple[Route, ...] = ()
+    masquerade: bool = False
+    mtu: int | None = None
+    is_gateway: bool = True
+    hairpin: bool = False
+    promisc: bool = False
+    vlan: int | None = None
+    bandwidth: Bandwidth = Bandwidth()
