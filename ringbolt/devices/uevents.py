@@ -1,0 +1,134 @@
+"""Hears that something happened to the hardware, and where: hints, never facts.
+
+Three voices: the kernel's uevents, udev's (what the kernel said, once the rules have run) and
+udev's database, which is written when they have run. The last is for pods: udev's own events do not
+leave the host's network namespace, the kernel's and the file system's do.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyudev
+
+from ringbolt.devices.tree import SysPath
+from ringbolt.linux.inotify import IN_MOVED_TO, IN_ONLYDIR, IN_Q_OVERFLOW, Inotify
+
+_RECEIVE_BUFFER = 32 << 20
+"""Bytes; a machine with many disks says several MiB at once when it is rescanned."""
+_MOST_AT_ONCE = 4096
+"""Events taken by one `read`, so that a storm does not hold up the caller for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """Where to look again; `overflow`: events were lost, so look at everything."""
+
+    paths: frozenset[SysPath] = frozenset()
+    overflow: bool = False
+
+
+class Uevents:
+    """Open ears. Close them. Raises OSError where the kernel gives no netlink socket."""
+
+    def __init__(
+        self,
+        sys_root: Path = Path("/sys"),
+        run_udev: Path = Path("/run/udev"),
+        *,
+        receive_buffer: int = _RECEIVE_BUFFER,
+    ) -> None:
+        self._sys = os.fspath(sys_root)
+        self._data = run_udev / "data"
+        context = pyudev.Context()
+        self._kernel = _monitor(context, "kernel", receive_buffer)
+        self._udev = _monitor(context, "udev", receive_buffer)
+        self._records = Inotify()
+        self._watch_records()
+
+    def filenos(self) -> tuple[int, ...]:
+        """The descriptors to watch for readability, the same until `close`."""
+        return (self._kernel.fileno(), self._udev.fileno(), self._records.fileno())
+
+    def read(self) -> Hints:
+        """What has been heard since the last call. Never blocks."""
+        paths: set[SysPath] = set()
+        overflow = False
+        for monitor in (self._kernel, self._udev):
+            try:
+                paths.update(self._heard(monitor))
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                overflow = True
+        for event in self._records.read():
+            if event.mask & IN_Q_OVERFLOW:
+                overflow = True
+            elif path := self._path_of_record(event.name):
+                paths.add(path)
+        return Hints(frozenset(paths), overflow)
+
+    def close(self) -> None:
+        """Close all descriptors."""
+        self._records.close()
+        # pyudev closes a monitor's socket when its last reference goes.
+        del self._kernel, self._udev
+
+    def _watch_records(self) -> None:
+        # ENOENT: no udevd here, and so no processed events to wait for.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            self._records.add_watch(os.fspath(self._data), IN_MOVED_TO | IN_ONLYDIR)
+
+    def _heard(self, monitor: Any) -> Iterator[SysPath]:
+        """The paths of one monitor's events. `Any`: pyudev has no types."""
+        for _ in range(_MOST_AT_ONCE):
+            device = monitor.poll(timeout=0)
+            if device is None:
+                return
+            if monitor is self._kernel and not self._is_final(device.action):
+                continue
+            for path in (device.device_path, device.properties.get("DEVPATH_OLD")):
+                if path and path.startswith("/devices/"):
+                    yield SysPath(path)
+
+    def _is_final(self, action: str) -> bool:
+        """While udevd runs, the kernel's event is the last word only on what goes."""
+        return action in {"remove", "offline"} or not self._data.is_dir()
+
+    def _path_of_record(self, name: str) -> SysPath | None:
+        """The device whose record has that file name."""
+        kind, rest = name[:1], name[1:]
+        subsystem, _, kernel = rest.partition(":")
+        links = {
+            "b": (f"dev/block/{rest}",),
+            "c": (f"dev/char/{rest}",),
+            "+": (f"bus/{subsystem}/devices/{kernel}", f"class/{subsystem}/{kernel}"),
+            "n": (f"class/net/{_interface(int(rest))}",) if rest.isdecimal() else (),
+        }.get(kind, ())
+        for link in links:
+            with contextlib.suppress(OSError):
+                target = os.readlink(f"{self._sys}/{link}")  # noqa: PTH115 (as text)
+                return SysPath(target[target.index("/devices/") :])
+        return None
+
+
+def _interface(index: int) -> str:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return ""
+
+
+def _monitor(context: Any, source: str, receive_buffer: int) -> Any:
+    """A started pyudev.Monitor, which has no types."""
+    monitor = pyudev.Monitor.from_netlink(context, source)
+    # EPERM without CAP_NET_ADMIN: the default buffer must do, and overflows are noticed.
+    with contextlib.suppress(OSError):
+        monitor.set_receive_buffer_size(receive_buffer)
+    monitor.start()
+    return monitor
