@@ -1,9 +1,10 @@
 """The process that becomes a container: run as a file by `container`, never imported by it.
 
-It reads one line of JSON (the plan) from its standard input and reports one line on the status
-descriptor. Then that input is its leash: a line is a signal to pass on, its end means that the
-sandbox is gone, and the container goes too. Start-up is what a pod waits for: import nothing that
-can be left out.
+It reads one line of JSON (the plan) from its standard input and reports lines on the status
+descriptor: that it is ready, or an error. That descriptor's end without an error means that the
+program runs (exec closed it). From then on its input is its leash: a line is a signal to pass on,
+its end means that the sandbox is gone, and the container goes too. Start-up is what a pod waits
+for: import nothing that can be left out.
 """
 
 import json
@@ -51,7 +52,8 @@ def _pod(plan: dict[str, Any], status: int) -> int:
     namespaces.sethostname(plan["hostname"])
     if not plan["host_network"]:
         loopback.bring_up()
-    _report(status, pid=os.getpid())
+    _report(status, ready=True)
+    os.close(status)
     while os.read(0, 4096):
         pass
     return 0
@@ -101,6 +103,7 @@ def _first_process(plan: dict[str, Any], status: int) -> NoReturn:
         if plan["device_group"]:
             device_cgroup.join(plan["device_group"])
         _build_root(plan)
+        _report(status, ready=True)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP})
         program = os.fork()
         if program == 0:
@@ -125,12 +128,11 @@ def _build_root(plan: dict[str, Any]) -> None:
 
 
 def _start(plan: dict[str, Any], status: int) -> NoReturn:
-    """Become the container's program; report why not."""
+    """Become the container's program, or report why not."""
     try:
         _enter_terminal(plan)
         _become(plan)
         os.chdir(plan["working_dir"])
-        _report(status, started=True)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for number in (signal.SIGINT, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)

@@ -104,14 +104,14 @@ async def start(
     assert process.stdin is not None
     process.stdin.write(json.dumps(whole).encode() + b"\n")
     try:
-        answer = await reader.readline()
+        answer = (await reader.read()).splitlines()
     except asyncio.CancelledError:
         await started.kill()
         raise
-    if b'"error"' not in answer and answer:
+    last: dict[str, Any] = json.loads(answer[-1]) if answer else {}
+    if "ready" in last:
         return started
-    code = await started.kill()
-    raise StartError(_words(json.loads(answer) if answer else {}, code))
+    raise StartError(_words(last, await started.kill()))
 
 
 async def _spawn(passed: Sequence[int], *, captured: bool) -> asyncio.subprocess.Process:
