@@ -1,4 +1,4 @@
-"""Waits between attempts that grow and are jittered, so that a node's plugins do not march in step."""
+"""Waits between attempts: they grow, and are jittered so that plugins do not march in step."""
 
 import random
 from collections.abc import Callable

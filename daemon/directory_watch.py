@@ -18,7 +18,6 @@ _MASK = (
     | Mask.DELETE
     | Mask.MOVED_FROM
     | Mask.MOVED_TO
-    | Mask.CLOSE_WRITE
     | Mask.DELETE_SELF
     | Mask.MOVE_SELF
     | Mask.ONLYDIR
@@ -33,11 +32,22 @@ class DirectoryWatch:
         self._inotify = Inotify()
         self._subscribers: dict[Path, list[OnChange]] = {}
         self._armed: dict[Path, Watch] = {}
+        self._written: set[Path] = set()
 
-    def subscribe(self, directory: Path, on_change: OnChange) -> Unsubscribe:
-        """Call `on_change(path)` for each change in `directory`, until the answer is called."""
+    def subscribe(
+        self, directory: Path, on_change: OnChange, *, writes: bool = False
+    ) -> Unsubscribe:
+        """Call `on_change(path)` for each change in `directory`, until the answer is called.
+
+        `writes`: also when a file there was written and closed. Not for /dev, where every
+        redirection to /dev/null would be told.
+        """
         callbacks = self._subscribers.setdefault(directory, [])
         callbacks.append(on_change)
+        if writes and directory not in self._written:
+            self._written.add(directory)
+            if armed := self._armed.pop(directory, None):
+                self._inotify.rm_watch(armed)
         self._arm(directory)
 
         def unsubscribe() -> None:
@@ -81,12 +91,15 @@ class DirectoryWatch:
             if candidate in self._armed:
                 return
             try:
-                self._armed[candidate] = self._inotify.add_watch(candidate, _MASK)
+                self._armed[candidate] = self._inotify.add_watch(candidate, self._mask(candidate))
             except (FileNotFoundError, NotADirectoryError, PermissionError):
                 continue
             if candidate != directory and directory.is_dir():
                 self._arm(directory)  # it appeared while its ancestor was being armed
             return
+
+    def _mask(self, directory: Path) -> Mask:
+        return _MASK | Mask.CLOSE_WRITE if directory in self._written else _MASK
 
     def _disarm_unused(self) -> None:
         needed = {self._stand_in(wanted) for wanted in self._subscribers}

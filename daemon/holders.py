@@ -6,7 +6,7 @@ kubelet may not list its pod yet, is added to it. No second allocator: nothing h
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 import structlog
@@ -55,7 +55,7 @@ class Holders:
         }
 
     @contextlib.contextmanager
-    def allocating(self, resource: ResourceName, units: Iterable[UnitId]) -> Iterator[None]:
+    def allocating(self, resource: ResourceName, units: Iterable[UnitId]) -> Generator[None]:
         """Hold `units` while their Allocate runs, and as recent ones if it succeeds."""
         keys = [(resource, unit) for unit in units]
         for key in keys:

@@ -5,6 +5,7 @@ the interpreter joins pool threads at exit, so a hung device would also hang SIG
 """
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -27,9 +28,9 @@ def _run(
     try:
         result = call()
     except BaseException as error:  # noqa: BLE001 - relayed to the waiter, whatever it is
-        _tell(loop, answer, lambda: answer.set_exception(error))
+        _tell(loop, answer, functools.partial(answer.set_exception, error))
     else:
-        _tell(loop, answer, lambda: answer.set_result(result))
+        _tell(loop, answer, functools.partial(answer.set_result, result))
 
 
 def _tell(

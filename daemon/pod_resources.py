@@ -36,7 +36,7 @@ async def read_holdings(socket: Path, *, timeout_s: float = 1.0) -> Holdings:
     A channel is made for each call: a kept one would back off for minutes after a kubelet restart.
     Raises PodResourcesError.
     """
-    if not socket.exists():
+    if not socket.exists():  # noqa: ASYNC240 - one lstat
         raise PodResourcesError(
             f"{socket}: no such socket; mount the kubelet's pod-resources directory"
         )

@@ -30,6 +30,32 @@ def look(
     return {resource.name: _taken(resource, root) for resource in resources}
 
 
+def directories(resources: Iterable[Resource], dev_root: Path = Path("/")) -> frozenset[Path]:
+    """The folders whose entries decide what `look` finds, whether they exist yet or not."""
+    root = os.fspath(dev_root).rstrip("/")
+    return frozenset(
+        Path(root + folder)
+        for resource in resources
+        for term in resource.select
+        for pattern in term.path_patterns
+        for folder in _folders(pattern, root)
+    )
+
+
+def _folders(pattern: Pattern, root: str) -> Iterator[str]:
+    if pattern.kind is Kind.EXACT:
+        yield pattern.text.rpartition("/")[0]
+        return
+    start = _fixed_part(pattern)
+    yield start
+    depth = _DEEPEST if "**" in pattern.text else pattern.text.count("/") - start.count("/")
+    if pattern.kind is Kind.REGEX:
+        return
+    for path, _ in zip(_below(root, start, depth - 1), range(_MOST), strict=False):
+        if Path(root + path).is_dir() and not Path(root + path).is_symlink():
+            yield path
+
+
 def _taken(resource: Resource, root: str) -> tuple[str, ...]:
     patterns = [pattern for term in resource.select for pattern in term.path_patterns]
     found = {path for pattern in patterns for path in _matching(pattern, root)}

@@ -1,0 +1,54 @@
+"""`ringbolt agent`: options to values, errors to a plain sentence and exit code 1."""
+
+import asyncio
+import sys
+from typing import Any
+
+import click
+
+from daemon import logs
+from daemon.agent import Agent, Options
+from daemon.command_options import CONFIG, KUBELET_DIR, RUN_DIR, STATE_DIR, path_option
+from daemon.problem import ConfigError
+
+
+@click.command()
+@CONFIG
+@KUBELET_DIR
+@RUN_DIR
+@STATE_DIR
+@path_option("--cdi-dir", "/var/run/cdi", "Where CDI files for owner and mode are written.")
+@click.option(
+    "--http",
+    default="127.0.0.1:9808",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where /healthz, /metrics and /devices are served; empty: nowhere.",
+)
+@click.option(
+    "--log-format", type=click.Choice(["json", "text"]), default="json", show_default=True
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+)
+def agent(*, log_format: str, log_level: str, **options: Any) -> None:
+    """Serve this node's hardware to its kubelet, until SIGTERM."""
+    logs.configure(log_format, log_level)
+    try:
+        asyncio.run(_serve(Options(**options)))
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"ringbolt agent: {error}", err=True)
+        sys.exit(1)
+
+
+async def _serve(options: Options) -> None:
+    for directory in (options.run_dir, options.state_dir):
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    await Agent(options).run()

@@ -1,0 +1,28 @@
+"""Options that several commands share, with the one default of each."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def path_option(name: str, default: str, text: str) -> Callable[[F], F]:
+    """An option that takes a path, used as given."""
+    return click.option(
+        name,
+        type=click.Path(path_type=Path),
+        default=default,
+        show_default=True,
+        help=text,
+    )
+
+
+CONFIG = path_option(
+    "--config", "/etc/ringbolt/config.yaml", "Configuration file, or a directory of *.yaml files."
+)
+KUBELET_DIR = path_option("--kubelet-dir", "/var/lib/kubelet", "The kubelet's directory.")
+RUN_DIR = path_option("--run-dir", "/run/ringbolt", "State that ends with a reboot.")
+STATE_DIR = path_option("--state-dir", "/var/lib/ringbolt", "State that outlives a reboot.")

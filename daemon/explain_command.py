@@ -1,0 +1,133 @@
+"""`ringbolt explain device NODE|ID`: which selector matched, or which clause failed, and why."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+
+from daemon.command_options import CONFIG, KUBELET_DIR, STATE_DIR
+from daemon.problem import ConfigError
+from daemon.survey import survey
+from ringbolt.devices import explain as room
+from ringbolt.devices.clauses import Finding
+from ringbolt.devices.device import Device, Snapshot, device_of
+from ringbolt.devices.resource import Resource
+from ringbolt.devices.tree import Node, SysPath
+
+
+@click.group()
+def explain() -> None:
+    """Say why something is as it is."""
+
+
+@explain.command()
+@click.argument("which", metavar="NODE|ID")
+@CONFIG
+@KUBELET_DIR
+@STATE_DIR
+def device(which: str, config: Path, kubelet_dir: Path, state_dir: Path) -> None:
+    """Explain a device, named by /dev node, link, sysfs path, kernel name or device id."""
+    try:
+        found = survey(config, kubelet_dir, state_dir)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        sys.exit(1)
+    lines = list(_explain(found.snapshot, which))
+    for line in (*lines, *(f"note: {lack}" for lack in found.lacks)):
+        click.echo(line)
+    if not lines:
+        click.echo(
+            f"ringbolt explain: {which}: no such device node, link, sysfs path or device id; "
+            "`ringbolt devices --all` lists them",
+            err=True,
+        )
+        sys.exit(1)
+
+
+def _explain(snapshot: Snapshot, which: str) -> Iterator[str]:
+    for node in _nodes(snapshot, which):
+        yield from _describe(node)
+        if not snapshot.resources:
+            yield "  no resource is configured"
+        for resource in snapshot.resources.values():
+            yield from _judge(snapshot, resource, node)
+    yield from _plain(snapshot, which)
+
+
+def _nodes(snapshot: Snapshot, which: str) -> Iterator[Node]:
+    by_id = {
+        SysPath(path)
+        for device in _devices(snapshot)
+        if device.id == device_of(which)
+        for path in device.matched
+    }
+    sys_path = which.removeprefix("/sys")
+    for node in snapshot.tree:
+        names = (node.dev_node, *node.links, node.sys_path, node.kernel)
+        if which in names or sys_path == node.sys_path or node.sys_path in by_id:
+            yield node
+
+
+def _describe(node: Node) -> Iterator[str]:
+    yield f"{node.dev_node or node.sys_path}"
+    facts = {
+        "subsystem": node.subsystem,
+        "devtype": node.devtype,
+        "driver": node.driver,
+        "links": " ".join(node.links),
+        "sysfs": node.sys_path,
+    }
+    for name, fact in facts.items():
+        if fact:
+            yield f"  {name}: {fact}"
+    if not node.initialized:
+        yield "  udev has not finished with it yet: it is left aside until then"
+
+
+def _judge(snapshot: Snapshot, resource: Resource, node: Node) -> Iterator[str]:
+    explanation = room.explain(resource, node, snapshot.tree)
+    serving = [d for d in snapshot.devices[resource.name] if node.sys_path in d.matched]
+    if explanation.taken:
+        term = explanation.selected_by
+        yield f"  {resource.name}: taken by select[{term.index if term else 0}]"
+        yield from _outcome(serving)
+        return
+    if explanation.excluded_by:
+        yield f"  {resource.name}: left out by not[{explanation.excluded_by.index}]"
+        yield from _findings(explanation.excluded_by.findings, "    ")
+        return
+    yield f"  {resource.name}: not taken"
+    for judged in explanation.select:
+        yield f"    select[{judged.index}] fails"
+        yield from _findings(judged.failures, "      ")
+
+
+def _outcome(serving: Iterable[Device]) -> Iterator[str]:
+    offered = False
+    for device in serving:
+        offered = True
+        nodes = " ".join(member.dev_node for member in device.members)
+        yield f"    device {device.id} ({device.state.value}), gives {nodes}"
+    if not offered:
+        yield "    not offered: nothing to hand over (see `inject` and `group`)"
+
+
+def _findings(findings: Iterable[Finding], indent: str) -> Iterator[str]:
+    for finding in findings:
+        mark = "holds" if finding.holds else "fails"
+        yield f"{indent}{finding.clause}: wanted {finding.wanted}, found {finding.found}: {mark}"
+
+
+def _plain(snapshot: Snapshot, which: str) -> Iterator[str]:
+    for device in _devices(snapshot):
+        paths = [member.dev_node for member in device.members]
+        if device.anchor is None and (which in paths or device.id == device_of(which)):
+            yield f"{' '.join(paths)}"
+            yield f"  {device.resource}: taken as a plain path, device {device.id}"
+
+
+def _devices(snapshot: Snapshot) -> Iterator[Device]:
+    for devices in snapshot.devices.values():
+        yield from devices

@@ -1,0 +1,84 @@
+"""What was heard of the hardware since the last look, gathered until it pauses.
+
+A hint says where to look, never what is there.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Generator, Iterable
+
+import structlog
+
+from ringbolt.devices.tree import SysPath
+from ringbolt.devices.uevents import Uevents
+
+QUIET_S = 0.004
+"""Hints have settled when none came for this long; a look at one device costs about as much."""
+PATIENCE_S = 0.25
+"""A storm that does not settle is looked at this often."""
+
+_log = structlog.get_logger()
+
+
+class Hints:
+    """Where to look next; begins with everything."""
+
+    def __init__(self) -> None:
+        self._paths: set[SysPath] = set()
+        self._full = True
+        self._wake = asyncio.Event()
+
+    def add(self, paths: Iterable[SysPath] = (), *, full: bool = False) -> None:
+        """Look at `paths`, or at everything; with neither, only judge anew what is known."""
+        self._paths.update(paths)
+        self._full = self._full or full
+        self._wake.set()
+
+    def take(self) -> tuple[bool, frozenset[SysPath]]:
+        """Whether to look at everything, and which paths to look at; forgets both."""
+        taken = self._full, frozenset(self._paths)
+        self._full, self._paths = False, set()
+        self._wake.clear()
+        return taken
+
+    async def settled(self, timeout_s: float) -> None:
+        """Return when hints have come and paused, or when `timeout_s` passed without any."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline and await self._woken_again():
+            pass
+
+    async def _woken_again(self) -> bool:
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(QUIET_S):
+                return await self._wake.wait()
+        except TimeoutError:
+            return False
+
+
+@contextlib.contextmanager
+def hearing_uevents(hints: Hints) -> Generator[None]:
+    """Feed the kernel's and udev's events to `hints` while the context lasts."""
+    loop = asyncio.get_running_loop()
+    with contextlib.closing(Uevents()) as uevents:
+
+        def hear() -> None:
+            heard = uevents.read()
+            if heard.overflow:
+                _log.warning("uevents lost", action="looking at every device")
+            if heard.paths or heard.overflow:
+                hints.add(heard.paths, full=heard.overflow)
+
+        for fd in uevents.filenos():
+            loop.add_reader(fd, hear)
+        try:
+            yield
+        finally:
+            for fd in uevents.filenos():
+                loop.remove_reader(fd)

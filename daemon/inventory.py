@@ -1,0 +1,165 @@
+"""Owner of the newest Snapshot: hints and timers in, immutable versioned Snapshots out.
+
+A hint (uevent, directory change, new configuration, verdict on a device's health) changes nothing
+by itself: it leads to a look at the machine. What looks runs in a thread; what decides is a pure
+function of `ringbolt.devices`.
+"""
+
+import asyncio
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from daemon import state_file
+from daemon.departures import Departures
+from daemon.directory_watch import DirectoryWatch, Unsubscribe
+from daemon.hints import Hints, hearing_uevents
+from daemon.offload import in_thread
+from ringbolt.devices import plain_paths
+from ringbolt.devices.assemble import Assembly, assemble
+from ringbolt.devices.device import Device, DeviceId, Snapshot, State
+from ringbolt.devices.identity import Memory
+from ringbolt.devices.resource import Resource, ResourceName
+from ringbolt.devices.scan import Scanner
+from ringbolt.devices.tree import SysPath, Tree
+
+RESYNC_S = 60.0
+"""A full look although nothing was heard: for what no event tells (a lost one, a bind mount)."""
+
+_log = structlog.get_logger()
+
+Prepare = Callable[[Snapshot], None]
+"""Makes true what answers refer to (links, CDI files) before a Snapshot is shown. It may block."""
+
+
+class Inventory:
+    """Runs the loop look, assemble, publish. `snapshot` is always whole and consistent."""
+
+    def __init__(
+        self,
+        *,
+        scanner: Scanner,
+        departures: Departures,
+        watch: DirectoryWatch,
+        state_dir: Path,
+        prepare: Prepare,
+    ) -> None:
+        self._scanner = scanner
+        self._departures = departures
+        self._watch = watch
+        self._identities = state_dir / "identities.json"
+        self._memory: Memory = state_file.read(self._identities, Memory.from_json, Memory())
+        self._prepare = prepare
+        self._resources: Mapping[ResourceName, Resource] = {}
+        self._unfit: Mapping[DeviceId, str] = {}
+        self._folders: dict[Path, Unsubscribe] = {}
+        self._changed = asyncio.Event()
+        self._resync_at = 0.0
+        self.hints = Hints()
+        self.snapshot = Snapshot(0, Tree((), lambda _path, _name: None), {}, {}, {})
+
+    async def newer_than(self, version: int) -> Snapshot:
+        """The newest Snapshot, once there is one beyond `version`."""
+        while self.snapshot.version <= version:
+            await self._changed.wait()
+        return self.snapshot
+
+    def adopt(self, resources: Iterable[Resource]) -> None:
+        """Serve these resources from the next Snapshot on."""
+        self._resources = {resource.name: resource for resource in resources}
+        self.hints.add()
+
+    def judge(self, unfit: Mapping[DeviceId, str]) -> None:
+        """Take over which devices fail their health check, and why in words."""
+        if unfit != self._unfit:
+            self._unfit = dict(unfit)
+            self.hints.add()
+
+    async def run(self) -> None:
+        """Look, assemble and publish until cancelled."""
+        loop = asyncio.get_running_loop()
+        with hearing_uevents(self.hints):
+            while True:
+                full, paths = self.hints.take()
+                full = full or loop.time() >= self._resync_at
+                if full:
+                    self._resync_at = loop.time() + RESYNC_S
+                await self._refresh(full=full, paths=paths)
+                waiting = self._waits_for_release()
+                await self.hints.settled(self._departures.wait_s() if waiting else RESYNC_S)
+
+    async def _refresh(self, *, full: bool, paths: frozenset[SysPath]) -> None:
+        folders = await in_thread(lambda: plain_paths.directories(self._resources.values()))
+        self._watch_folders(folders)  # before the look: what comes after it is then heard
+        tree, assembly = await in_thread(functools.partial(self._look, full=full, paths=paths))
+        if self._waits_for_release() or not self.snapshot.version:
+            await self._departures.ask()
+        snapshot = self._compose(tree, assembly)
+        if _says_the_same(snapshot, self.snapshot):
+            self.snapshot = replace(snapshot, version=self.snapshot.version)
+            return
+        await in_thread(functools.partial(self._prepare, snapshot))
+        self._publish(snapshot)
+
+    def _look(self, *, full: bool, paths: frozenset[SysPath]) -> tuple[Tree, Assembly]:
+        known = self.snapshot.tree
+        tree = self._scanner.scan() if full else known
+        if paths and not full:
+            tree = self._scanner.rescan(known, paths)
+        resources = tuple(self._resources.values())
+        assembly = assemble(tree, resources, self._memory, plain_paths.look(resources))
+        if assembly.memory != self._memory:
+            self._remember(assembly.memory)
+        return tree, assembly
+
+    def _remember(self, memory: Memory) -> None:
+        self._memory = memory
+        try:
+            state_file.write(self._identities, memory.to_json())
+        except OSError as error:
+            _log.error("identities not saved", path=str(self._identities), error=str(error))
+
+    def _compose(self, tree: Tree, assembly: Assembly) -> Snapshot:
+        devices = {
+            name: tuple(self._judged(device) for device in assembly.devices.get(name, ()))
+            for name in self._resources
+        }
+        self._departures.note(self.snapshot.devices, devices)
+        gone = self._departures.gone(devices)
+        return Snapshot(self.snapshot.version + 1, tree, self._resources, devices, gone)
+
+    def _judged(self, device: Device) -> Device:
+        if reason := self._unfit.get(device.id):
+            return replace(device, state=State.UNHEALTHY, reason=reason)
+        return device
+
+    def _waits_for_release(self) -> bool:
+        return any(self.snapshot.gone.values())
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+        _log.info(
+            "devices changed",
+            version=snapshot.version,
+            devices={name: len(devices) for name, devices in snapshot.devices.items()},
+            gone={name: len(gone) for name, gone in snapshot.gone.items() if gone},
+        )
+
+    def _watch_folders(self, wanted: frozenset[Path]) -> None:
+        for folder in self._folders.keys() - wanted:
+            self._folders.pop(folder)()
+        for folder in wanted - self._folders.keys():
+            self._folders[folder] = self._watch.subscribe(folder, lambda _path: self.hints.add())
+
+
+def _says_the_same(one: Snapshot, other: Snapshot) -> bool:
+    return (one.resources, one.devices, one.gone) == (
+        other.resources,
+        other.devices,
+        other.gone,
+    ) and other.version > 0

@@ -1,0 +1,65 @@
+"""The configuration file over the agent's life: read at start, read again when it changes.
+
+A file that is wrong is refused with all its errors and the last good configuration stays. The
+directory is watched rather than the file: editors and ConfigMap mounts replace it by a rename.
+"""
+
+import asyncio
+import functools
+from pathlib import Path
+
+import structlog
+
+from daemon import config
+from daemon.config import Config
+from daemon.directory_watch import DirectoryWatch
+from daemon.offload import in_thread
+from daemon.problem import ConfigError, Problem
+
+SETTLE_S = 0.1
+"""Writers that truncate first are given this long to finish."""
+
+_log = structlog.get_logger()
+
+
+class ConfigFile:
+    """Owner of the configuration in force."""
+
+    def __init__(self, path: Path, watch: DirectoryWatch) -> None:
+        self._path = path
+        self._changed = asyncio.Event()
+        for directory in {path.parent, path} if path.is_dir() else {path.parent}:
+            watch.subscribe(directory, lambda _path: self._changed.set(), writes=True)
+        self._current: Config | None = None
+
+    def nudge(self) -> None:
+        """Read again, although no change was seen (SIGHUP)."""
+        self._changed.set()
+
+    def first(self) -> Config:
+        """The configuration at start. Raises ConfigError: there is no last good one yet."""
+        self._current = config.load(self._path)
+        _warn(self._current.warnings)
+        return self._current
+
+    async def next(self) -> Config:
+        """The next configuration that is good and differs from the one in force."""
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(SETTLE_S)
+            self._changed.clear()
+            try:
+                new = await in_thread(functools.partial(config.load, self._path))
+            except ConfigError as error:
+                for problem in error.problems:
+                    _log.error("configuration refused", problem=str(problem))
+                continue
+            if new != self._current:
+                self._current = new
+                _warn(new.warnings)
+                return new
+
+
+def _warn(warnings: tuple[Problem, ...]) -> None:
+    for warning in warnings:
+        _log.warning("configuration", problem=str(warning))
