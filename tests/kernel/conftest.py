@@ -29,13 +29,21 @@ def _call(name: str, *args: object) -> None:
         raise OSError(number, f"{name}{args!r}: {os.strerror(number)}")
 
 
-def _return_to(kind: str, descriptor: int, folder: str) -> None:
+def _return_to(namespace: int) -> None:
     try:
-        _call("setns", descriptor, 0)
-        if kind == "mnt":
-            os.chdir(folder)
+        _call("setns", namespace, 0)
     finally:
-        os.close(descriptor)
+        os.close(namespace)
+
+
+def _return_below(root: int, folder: str) -> None:
+    """Entering a mount namespace leads to its root, which is not ours where we run in a chroot."""
+    try:
+        os.fchdir(root)
+        os.chroot(".")
+        os.chdir(folder)
+    finally:
+        os.close(root)
 
 
 def _raise_loopback() -> None:
@@ -50,9 +58,10 @@ def namespaces() -> Iterator[None]:
         pytest.skip("needs namespaces: `make test` enters them where the kernel allows it")
     with ExitStack() as undo:
         folder = os.getcwd()  # noqa: PTH109  # as the kernel names it
+        undo.callback(_return_below, os.open("/", os.O_PATH | os.O_CLOEXEC), folder)
         for kind in ("mnt", "net"):
             here = os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
-            undo.callback(_return_to, kind, here, folder)
+            undo.callback(_return_to, here)
         _call("unshare", CLONE_NEWNS | CLONE_NEWNET)
         _call("mount", None, b"/", None, MS_PRIVATE_ALL, None)
         _raise_loopback()
