@@ -61,6 +61,12 @@ class EventLog:
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._news = asyncio.Event()
+        self._closed = False
+
+    def close(self) -> None:
+        """No event follows; `follow` ends after the last one."""
+        self._closed = True
+        self._news.set()
 
     def __len__(self) -> int:
         return len(self._events)
@@ -94,8 +100,8 @@ class EventLog:
         )
 
     async def follow(self, mark: int = 0) -> AsyncIterator[Event]:
-        """Every event from `mark` on, without end."""
-        while True:
+        """Every event from `mark` on, until the log is closed."""
+        while mark < len(self._events) or not self._closed:
             news = self._news
             for event in self._events[mark:]:
                 mark += 1

@@ -84,6 +84,11 @@ class Kubelet:
         """device-plugins/, where kubelet.sock is."""
         return self.root / "device-plugins"
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped since."""
+        return self._process is not None
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
