@@ -1,16 +1,19 @@
 """The configuration as one frozen object: read from a file or a directory, all errors at once."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from daemon.collisions import warn_of_collisions
 from daemon.document import Entry, Table, read_document
 from daemon.fields import Fields, kind_of
 from daemon.node_schema import read_kubelet, read_network, read_volumes
 from daemon.options import KubeletOptions, NetworkOptions, VolumeOptions
-from daemon.problem import ConfigError, Place, Problem, Report, shown
+from daemon.problem import ConfigError, Place, Problem, Report
 from daemon.schema import read_resource
 from ringbolt.devices.resource import Resource, ResourceName
+
+MOST_RESOURCES = 500
 
 __all__ = ["Config", "ConfigError", "Difference", "Problem", "difference", "load", "parse"]
 
@@ -153,7 +156,7 @@ class _Reading:
         """The whole configuration. Raises ConfigError."""
         _check_names(self.resources, self.report)
         self.report.refuse_if_wrong()
-        _warn_of_collisions(self.resources, self.report)
+        warn_of_collisions(self.resources, self.report)
         return Config(
             tuple(resource for resource, _ in self.resources),
             self.kubelet,
@@ -163,46 +166,15 @@ class _Reading:
         )
 
 
-def _check_names(resources: Iterable[tuple[Resource, Fields]], report: Report) -> None:
+def _check_names(resources: Sequence[tuple[Resource, Fields]], report: Report) -> None:
     seen: dict[ResourceName, Place] = {}
+    if len(resources) > MOST_RESOURCES:
+        place = resources[MOST_RESOURCES][1].table.place
+        message = f"there are {len(resources)} resources, {MOST_RESOURCES} are allowed"
+        report.error(place, message, "describe more with one selector")
     for resource, fields in resources:
         place = fields.place("name")
         first = seen.setdefault(resource.name, place)
         if resource.name and first != place:
             hint = f"it stands in {first.file}, line {first.line}; merge the two, or rename one"
             report.error(place, f"the resource {resource.name} is configured twice", hint)
-
-
-def _warn_of_collisions(resources: Iterable[tuple[Resource, Fields]], report: Report) -> None:
-    """Note what two resources would both give to a container that asks for both.
-
-    The kubelet keeps the first and says so only in its log, so injection renames the later one.
-    """
-    paths: dict[str, ResourceName] = {}
-    names: dict[str, ResourceName] = {}
-    for resource, fields in resources:
-        path = resource.container.path
-        if path and (first := paths.setdefault(path, resource.name)) != resource.name:
-            place = _inner_place(fields, "container", "path")
-            _warn_of_collision(report, place, f"container.path {shown(path)}", first, resource)
-        for name in resource.env:
-            if (first := names.setdefault(name, resource.name)) != resource.name:
-                place = _inner_place(fields, "env", name)
-                _warn_of_collision(report, place, f"env {shown(name)}", first, resource)
-
-
-def _inner_place(fields: Fields, section: str, key: str) -> Place:
-    inner = fields.table.entries[section].value
-    return inner.entries[key].key_place if isinstance(inner, Table) else inner.place
-
-
-def _warn_of_collision(
-    report: Report, place: Place, what: str, first: ResourceName, later: Resource
-) -> None:
-    suffix = later.name.partition("/")[2]
-    report.warning(
-        place,
-        f"{first} has the same {what}: in a container with both, that of {later.name} gets the "
-        f"suffix {shown(suffix)}",
-        "give them different names to choose for yourself",
-    )

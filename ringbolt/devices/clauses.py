@@ -5,15 +5,13 @@ clauses make a term. Nothing here reads the machine but through the Tree.
 """
 
 import enum
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ringbolt.devices.pattern import Pattern, Reading, parse_hex
+from ringbolt.devices.pattern import Choice, Reading, parse_hex
 from ringbolt.devices.tree import Node, Tree
-
-Patterns = tuple[Pattern, ...]
-"""Any of them may match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +45,10 @@ class Clause(Protocol):
         ...
 
 
-def wanted_text(patterns: Patterns) -> str:
-    """The patterns for people: `a or b`; an empty one asks that there is none."""
-    return " or ".join(pattern.text or "(none)" for pattern in patterns)
-
-
-def any_matches(patterns: Patterns, values: Iterable[str | None]) -> bool:
-    """Whether any value matches any pattern. No value at all is what the empty pattern means."""
-    there = [value for value in values if value]
-    if not there:
-        return any(not pattern.text for pattern in patterns)
-    return any(pattern.matches(value) for pattern in patterns for value in there)
-
-
-def _finding(clause: str, patterns: Patterns, values: Iterable[str | None]) -> Finding:
+def _finding(clause: str, wanted: Choice, values: Iterable[str | None]) -> Finding:
     there = tuple(dict.fromkeys(value for value in values if value))
     found = " ".join(there) if there else None
-    return Finding(clause, wanted_text(patterns), found, any_matches(patterns, there))
+    return Finding(clause, str(wanted), found, wanted.accepts_any(there))
 
 
 class Word(enum.Enum):
@@ -75,45 +60,41 @@ class Word(enum.Enum):
     KERNEL = "kernel"
 
 
-_WORD_OF: Mapping[Word, Callable[[Node], str]] = {
-    Word.SUBSYSTEM: lambda node: node.subsystem,
-    Word.DEVTYPE: lambda node: node.devtype,
-    Word.DRIVER: lambda node: node.driver,
-    Word.KERNEL: lambda node: node.kernel,
-}
-
-
 @dataclass(frozen=True, slots=True)
 class WordClause:
     """`subsystem`, `devtype`, `driver` or `kernel`."""
 
     word: Word
-    patterns: Patterns
+    wanted: Choice
     cost: int = field(default=0, init=False, repr=False)
+    _word_of: Callable[[Node], str] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_word_of", operator.attrgetter(self.word.value))
 
     def holds(self, node: Node, tree: Tree) -> bool:  # noqa: ARG002 (the shape of a Clause)
         """Whether the node's word matches."""
-        return any_matches(self.patterns, (_WORD_OF[self.word](node),))
+        return self.wanted.accepts(self._word_of(node))
 
     def explain(self, node: Node, tree: Tree) -> tuple[Finding, ...]:  # noqa: ARG002
         """The one finding."""
-        return (_finding(self.word.value, self.patterns, (_WORD_OF[self.word](node),)),)
+        return (_finding(self.word.value, self.wanted, (self._word_of(node),)),)
 
 
 @dataclass(frozen=True, slots=True)
 class TagClause:
     """`tags`: the node has any of these udev tags."""
 
-    patterns: Patterns
+    wanted: Choice
     cost: int = field(default=1, init=False, repr=False)
 
     def holds(self, node: Node, tree: Tree) -> bool:  # noqa: ARG002
         """Whether any tag matches."""
-        return any_matches(self.patterns, node.tags)
+        return self.wanted.accepts_any(node.tags)
 
     def explain(self, node: Node, tree: Tree) -> tuple[Finding, ...]:  # noqa: ARG002
         """The one finding."""
-        return (_finding("tags", self.patterns, sorted(node.tags)),)
+        return (_finding("tags", self.wanted, sorted(node.tags)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,35 +102,35 @@ class PropertyClause:
     """One udev property of the node."""
 
     name: str
-    patterns: Patterns
+    wanted: Choice
     cost: int = field(default=1, init=False, repr=False)
 
     def holds(self, node: Node, tree: Tree) -> bool:  # noqa: ARG002
         """Whether the property matches."""
-        return any_matches(self.patterns, (node.properties.get(self.name),))
+        return self.wanted.accepts(node.properties.get(self.name))
 
     def explain(self, node: Node, tree: Tree) -> tuple[Finding, ...]:  # noqa: ARG002
         """The one finding."""
         value = node.properties.get(self.name)
-        return (_finding(f"properties.{self.name}", self.patterns, (value,)),)
+        return (_finding(f"properties.{self.name}", self.wanted, (value,)),)
 
 
 @dataclass(frozen=True, slots=True)
 class PathClause:
     """`path`: the device node or any link to it; `links`: only what udev linked to it."""
 
-    patterns: Patterns
+    wanted: Choice
     links_only: bool = False
     cost: int = field(default=2, init=False, repr=False)
 
     def holds(self, node: Node, tree: Tree) -> bool:  # noqa: ARG002
         """Whether any path matches."""
-        return any_matches(self.patterns, self._paths(node))
+        return self.wanted.accepts_any(self._paths(node))
 
     def explain(self, node: Node, tree: Tree) -> tuple[Finding, ...]:  # noqa: ARG002
         """The one finding."""
         name = "links" if self.links_only else "path"
-        return (_finding(name, self.patterns, self._paths(node)),)
+        return (_finding(name, self.wanted, self._paths(node)),)
 
     def _paths(self, node: Node) -> tuple[str, ...]:
         if self.links_only or not node.dev_node:
@@ -162,17 +143,17 @@ class AttributeClause:
     """One sysfs attribute of the node."""
 
     name: str
-    patterns: Patterns
+    wanted: Choice
     cost: int = field(default=5, init=False, repr=False)
 
     def holds(self, node: Node, tree: Tree) -> bool:
         """Whether the attribute matches; reads it on first use."""
-        return any_matches(self.patterns, (tree.attribute(node, self.name),))
+        return self.wanted.accepts(tree.attribute(node, self.name))
 
     def explain(self, node: Node, tree: Tree) -> tuple[Finding, ...]:
         """The one finding."""
         value = tree.attribute(node, self.name)
-        return (_finding(f"attributes.{self.name}", self.patterns, (value,)),)
+        return (_finding(f"attributes.{self.name}", self.wanted, (value,)),)
 
 
 class Bus(enum.Enum):
@@ -191,15 +172,15 @@ class BusClause:
     """`usb` or `pci`: facts about the nearest such device, the node itself or an ancestor."""
 
     bus: Bus
-    facts: tuple[tuple[str, Patterns], ...]
+    facts: tuple[tuple[str, Choice], ...]
     cost: int = field(default=4, init=False, repr=False)
 
     def holds(self, node: Node, tree: Tree) -> bool:
         """Whether there is such a device and every fact matches."""
         device = physical_device(self.bus, node, tree)
         return device is not None and all(
-            any_matches(patterns, self._values(fact, node, device, tree))
-            for fact, patterns in self.facts
+            wanted.accepts_any(self._values(fact, node, device, tree))
+            for fact, wanted in self.facts
         )
 
     def explain(self, node: Node, tree: Tree) -> tuple[Finding, ...]:
@@ -209,8 +190,8 @@ class BusClause:
             wanted = f"a {self.bus.name} device at or above the node"
             return (Finding(self.bus.value, wanted, None, holds=False),)
         return tuple(
-            _finding(f"{self.bus.value}.{fact}", patterns, self._values(fact, node, device, tree))
-            for fact, patterns in self.facts
+            _finding(f"{self.bus.value}.{fact}", wanted, self._values(fact, node, device, tree))
+            for fact, wanted in self.facts
         )
 
     def _values(self, fact: str, node: Node, device: Node, tree: Tree) -> Iterable[str | None]:
@@ -221,12 +202,12 @@ class BusClause:
 
 def physical_device(bus: Bus, node: Node, tree: Tree) -> Node | None:
     """The nearest USB device (not interface) or PCI function: the node itself or an ancestor."""
-    for above in tree.lineage(node):
-        if bus is Bus.USB:
-            if above.devtype == "usb_device":
-                return above
-        elif above.subsystem == "pci":
+    by_devtype = bus is Bus.USB
+    above: Node | None = node
+    while above is not None:
+        if above.devtype == "usb_device" if by_devtype else above.subsystem == "pci":
             return above
+        above = tree.parent(above)
     return None
 
 

@@ -71,8 +71,18 @@ def takes(resource: Resource, node: Node, tree: Tree) -> bool:
 
 
 def taken(resource: Resource, tree: Tree) -> Iterator[Node]:
-    """Every node that the resource takes, in the tree's order."""
-    return (node for node in tree if takes(resource, node, tree))
+    """Every node that the resource takes, in the tree's order.
+
+    The same as asking `takes` of each, but most are left out by their subsystem alone.
+    """
+    wanted = [term.subsystems for term in resource.select]
+    eligible: dict[str, bool] = {}
+    for node in tree:
+        subsystem = node.subsystem
+        if subsystem not in eligible:
+            eligible[subsystem] = any(one is None or one.accepts(subsystem) for one in wanted)
+        if eligible[subsystem] and takes(resource, node, tree):
+            yield node
 
 
 def takes_path(resource: Resource, path: str) -> bool:

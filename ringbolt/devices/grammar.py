@@ -16,13 +16,12 @@ from ringbolt.devices.clauses import (
     BusClause,
     Clause,
     PathClause,
-    Patterns,
     PropertyClause,
     TagClause,
     Word,
     WordClause,
 )
-from ringbolt.devices.pattern import PatternError, Reading, parse_pattern
+from ringbolt.devices.pattern import Choice, Pattern, PatternError, Reading, parse_pattern
 from ringbolt.devices.selector import NotClause, ParentClause, Several, Term
 
 Place = tuple[str | int, ...]
@@ -116,7 +115,7 @@ class _Parser:
 
     def clause(self, key: str, value: object, place: Place, depth: int) -> Sequence[Clause]:
         if key in _WORDS:
-            return (WordClause(_WORDS[key], self.patterns(value, place, Reading.TEXT)),)
+            return (WordClause(_WORDS[key], self.choice(value, place, Reading.TEXT)),)
         if key in _BUSES:
             return self.bus(_BUSES[key], value, place)
         if key in _NESTING:
@@ -139,14 +138,14 @@ class _Parser:
         if key == "attributes":
             return self.named(value, place, self.attribute_clause, "idVendor: 0403")
         if key == "tags":
-            return (TagClause(self.patterns(value, place, Reading.TEXT)),)
-        patterns = self.patterns(value, place, Reading.PATH)
-        return (PathClause(patterns, links_only=key == "links"),)
+            return (TagClause(self.choice(value, place, Reading.TEXT)),)
+        wanted = self.choice(value, place, Reading.PATH)
+        return (PathClause(wanted, links_only=key == "links"),)
 
     def bus(self, bus: Bus, value: object, place: Place) -> Sequence[Clause]:
         if not self.is_filled(value, place, _EXAMPLE_FACT[bus]):
             return ()
-        facts: list[tuple[str, Patterns]] = []
+        facts: list[tuple[str, Choice]] = []
         for name, wanted in cast("Mapping[str, object]", value).items():
             source = FACTS[bus].get(name)
             if source is None:
@@ -158,7 +157,7 @@ class _Parser:
                     at_key=True,
                 )
                 continue
-            facts.append((name, self.patterns(wanted, (*place, name), source.reading)))
+            facts.append((name, self.choice(wanted, (*place, name), source.reading)))
         return (BusClause(bus, tuple(facts)),)
 
     def named(
@@ -178,7 +177,7 @@ class _Parser:
             hint = "udevadm info shows the names, such as ID_SERIAL_SHORT"
             self.fault(place, f'"{_short(name)}" is no property name', hint, at_key=True)
         reading = Reading.HEX if name in NUMERIC_PROPERTIES else Reading.TEXT
-        return PropertyClause(name, self.patterns(wanted, place, reading))
+        return PropertyClause(name, self.choice(wanted, place, reading))
 
     def attribute_clause(self, name: str, wanted: object, place: Place) -> Clause:
         parts = name.split("/")
@@ -186,19 +185,17 @@ class _Parser:
             hint = "it is a file below the device's own folder, such as idVendor or power/control"
             self.fault(place, f'"{_short(name)}" is no attribute name', hint, at_key=True)
         reading = Reading.HEX if name in NUMERIC_ATTRIBUTES else Reading.TEXT
-        return AttributeClause(name, self.patterns(wanted, place, reading))
+        return AttributeClause(name, self.choice(wanted, place, reading))
 
-    def patterns(self, value: object, place: Place, reading: Reading) -> Patterns:
+    def choice(self, value: object, place: Place, reading: Reading) -> Choice:
         if not _is_list(value):
-            return self.pattern(value, place, reading)
+            return Choice(tuple(self.pattern(value, place, reading)))
         if not value:
             self.fault(place, "the list of patterns is empty", 'to mean "has none" write ""')
-        found: list[Patterns] = [
-            self.pattern(item, (*place, index), reading) for index, item in enumerate(value)
-        ]
-        return tuple(pattern for patterns in found for pattern in patterns)
+        found = [self.pattern(item, (*place, at), reading) for at, item in enumerate(value)]
+        return Choice(tuple(pattern for patterns in found for pattern in patterns))
 
-    def pattern(self, value: object, place: Place, reading: Reading) -> Patterns:
+    def pattern(self, value: object, place: Place, reading: Reading) -> Sequence[Pattern]:
         if not isinstance(value, str):
             hint = 'write a text; to mean "has none" write ""' if value is None else ""
             self.fault(place, f"a pattern is a text or a list of texts, not {_kind(value)}", hint)

@@ -8,6 +8,7 @@ import enum
 import fnmatch
 import itertools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 LONGEST = 500
@@ -65,6 +66,8 @@ class Pattern:
 
     def matches(self, value: str) -> bool:
         """Whether the value is one that the pattern means. Never raises."""
+        if self._regex is not None and self.reading in _AS_WRITTEN:
+            return self._regex.search(value) is not None
         if self._matches_raw(value):
             return True
         if self.reading is not Reading.NAME:
@@ -83,8 +86,51 @@ class Pattern:
         return value == self.text
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it matches its own text and nothing else."""
+        return self.kind is Kind.EXACT and self.reading in _AS_WRITTEN
+
+    @property
     def _is_id(self) -> bool:
         return self.reading in {Reading.HEX, Reading.CLASS}
+
+
+_AS_WRITTEN = (Reading.TEXT, Reading.PATH)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Several patterns of which any may match, arranged so that the usual case is one look-up."""
+
+    patterns: tuple[Pattern, ...]
+    _texts: frozenset[str] = field(init=False, compare=False, repr=False)
+    _others: tuple[Pattern, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        texts = {one.text for one in self.patterns if one.kind is Kind.EXACT}
+        others = tuple(one for one in self.patterns if not one.is_plain)
+        object.__setattr__(self, "_texts", frozenset(texts))
+        object.__setattr__(self, "_others", others)
+
+    def __str__(self) -> str:
+        return " or ".join(pattern.text or "(none)" for pattern in self.patterns)
+
+    def accepts(self, value: str | None) -> bool:
+        """Whether any pattern matches; having no value is what the empty pattern means."""
+        if (value or "") in self._texts:
+            return True
+        if value:
+            for pattern in self._others:
+                if pattern.matches(value):
+                    return True
+        return False
+
+    def accepts_any(self, values: Iterable[str | None]) -> bool:
+        """Whether any pattern matches any of the values, or there is none and none is wanted."""
+        there = [value for value in values if value]
+        if not there:
+            return "" in self._texts
+        return any(self.accepts(value) for value in there)
 
 
 def parse_pattern(text: str, reading: Reading = Reading.TEXT) -> Pattern:

@@ -16,7 +16,7 @@ from ringbolt.devices.clauses import (
     Word,
     WordClause,
 )
-from ringbolt.devices.pattern import Pattern
+from ringbolt.devices.pattern import Choice, Pattern
 from ringbolt.devices.tree import Node, Tree
 
 _NAMING = frozenset({Word.SUBSYSTEM, Word.DEVTYPE, Word.KERNEL})
@@ -72,11 +72,19 @@ class Term:
         paths = [clause for clause in inner if isinstance(clause, PathClause)]
         if len(paths) < len(inner) or any(clause.links_only for clause in paths):
             return ()
-        return tuple(pattern for clause in paths for pattern in clause.patterns)
+        return tuple(pattern for clause in paths for pattern in clause.wanted.patterns)
 
     def matches_path(self, path: str) -> bool:
         """Whether a plain path, one that udev does not know, satisfies the term."""
         return any(pattern.matches(path) for pattern in self.path_patterns)
+
+    @property
+    def subsystems(self) -> Choice | None:
+        """What the node's subsystem must be at least; None where the term does not say."""
+        for clause in self.clauses:
+            if isinstance(clause, WordClause) and clause.word is Word.SUBSYSTEM:
+                return clause.wanted
+        return None
 
     @property
     def buses(self) -> frozenset[Bus]:

@@ -11,8 +11,12 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+
+from ringbolt.sandbox.ability import Means, find_ability
+from tests.kernel.container_lab import NAMESPACED, Lab, lab
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
@@ -71,3 +75,22 @@ def namespaces() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _isolated(namespaces: None, nothing_remains: None) -> None:
     """Every test of this layer, in this order: first the namespaces, then the look-out."""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Lab:
+    """A runtime with all that root can do."""
+    found = find_ability()
+    assert found.means is Means.ROOT, "tests marked `root` need all of root's capabilities"
+    return lab(tmp_path, found)
+
+
+@pytest.fixture(params=["root", "user namespace"])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
+    """A runtime by each of the two means; what holds for both is tested for both."""
+    if request.param == "user namespace":
+        return lab(tmp_path, NAMESPACED)
+    found = find_ability()
+    if found.means is not Means.ROOT:
+        pytest.skip("needs real root: run as root")
+    return lab(tmp_path, found)
