@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ringbolt.devices import grouping, topology
 from ringbolt.devices.device import Device, DeviceId, Member
-from ringbolt.devices.explain import takes
+from ringbolt.devices.explain import taken
 from ringbolt.devices.grouping import Grouped
 from ringbolt.devices.identity import (
     Identity,
@@ -69,8 +69,7 @@ def assemble(
 
 
 def _groups(resource: Resource, tree: Tree) -> tuple[Grouped, ...]:
-    matched = [node for node in tree if takes(resource, node, tree)]
-    found = grouping.group(resource, matched, tree)
+    found = grouping.group(resource, taken(resource, tree), tree)
     return tuple(one for one in found if one.settled and one.members)
 
 

@@ -3,12 +3,14 @@
 Pure: nodes of a Tree in, groups out. Names and ids of groups are made in `identity`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from ringbolt.devices.resource import Group, GroupBy, Resource
+from ringbolt.devices.clauses import Bus, physical_device
+from ringbolt.devices.resource import GroupBy, Resource
 from ringbolt.devices.tree import Node, Tree
 
+_PCI = frozenset({Bus.PCI})
 _SLOTS = frozenset({"mmc", "sdio", "spi", "w1"})
 """Buses of separate pieces of hardware whose controller may well be a PCI function."""
 _BUSES = frozenset(
@@ -47,43 +49,53 @@ def physical(node: Node, tree: Tree) -> Node | None:
     return next(found, None)
 
 
-def effective_group(resource: Resource) -> Group | None:
-    """How the resource groups; None for the whole physical device.
+def whole_device(resource: Resource) -> bool:
+    """Whether a physical device is meant where the configuration says nothing of groups.
 
-    That is meant where nothing is said and either other nodes of the device are to be injected or
-    every term names hardware (usb, pci) and no particular node of it.
+    That is where other nodes of the device are to be injected, and where every term names hardware
+    (usb, pci) and no particular node of it.
     """
     if resource.group.by is not GroupBy.NODE:
-        return resource.group
-    whole = resource.inject is not None or _names_hardware(resource)
-    return None if whole else resource.group
+        return False
+    return resource.inject is not None or _buses(resource) != frozenset()
 
 
-def _names_hardware(resource: Resource) -> bool:
-    return all(term.names_only_identity for term in resource.select)
+def _buses(resource: Resource) -> frozenset[Bus]:
+    """The buses of the hardware that the terms name, if that is all they name."""
+    if not all(term.names_only_identity for term in resource.select):
+        return frozenset()
+    return frozenset[Bus]().union(*(term.buses for term in resource.select))
 
 
 def group(resource: Resource, matched: Iterable[Node], tree: Tree) -> tuple[Grouped, ...]:
     """The groups that the matched nodes make. What the resource excludes is never a member."""
-    by = effective_group(resource)
     rooms: dict[str, tuple[Node | str, list[Node]]] = {}
-    for node in sorted(matched, key=_path):
-        head = _head(by, node, tree)
+    for node in sorted(_own(resource, matched, tree), key=_path):
+        head = _head(resource, node, tree)
         key = head if isinstance(head, str) else head.sys_path
         rooms.setdefault(key, (head, []))[1].append(node)
     return tuple(_grouped(resource, head, tuple(nodes), tree) for head, nodes in rooms.values())
 
 
-def _head(by: Group | None, node: Node, tree: Tree) -> Node | str:
+def _own(resource: Resource, matched: Iterable[Node], tree: Tree) -> Iterable[Node]:
+    """The nodes without those of USB devices that are merely plugged into a PCI function meant."""
+    if _buses(resource) != _PCI:
+        return matched
+    return (node for node in matched if physical_device(Bus.USB, node, tree) is None)
+
+
+def _head(resource: Resource, node: Node, tree: Tree) -> Node | str:
     """The node that stands for the group of `node`, or the group's key where none does."""
-    if by is None:
-        return physical(node, tree) or node
-    if by.by is GroupBy.ALL:
+    by, key = resource.group.by, resource.group.key
+    if whole_device(resource):
+        device = physical_device(Bus.PCI, node, tree) if _buses(resource) == _PCI else None
+        return device or physical(node, tree) or node
+    if by is GroupBy.ALL:
         return "all"
-    if by.by is GroupBy.PROPERTY and (value := node.properties.get(by.key)):
-        return f"property/{by.key}={value}"
-    if by.by is GroupBy.PARENT:
-        return nearest(by.key, node, tree) or node
+    if by is GroupBy.PROPERTY and (value := node.properties.get(key)):
+        return f"property/{key}={value}"
+    if by is GroupBy.PARENT:
+        return nearest(key, node, tree) or node
     return node
 
 
@@ -125,27 +137,40 @@ def _is_member(resource: Resource, node: Node, tree: Tree) -> bool:
 
 def _inside(
     resource: Resource, subject: Node | None, matched: tuple[Node, ...], tree: Tree
-) -> tuple[Node, ...]:
-    """Every node of the group, taken or not."""
-    by = effective_group(resource)
-    if by is not None and by.by is GroupBy.PROPERTY and subject is None:
-        value = matched[0].properties[by.key]
-        return tuple(node for node in tree if node.properties.get(by.key) == value)
-    tops = [subject] if subject else [physical(node, tree) or node for node in matched]
-    found = {
-        node.sys_path: node
-        for top in tops
+) -> Iterable[Node]:
+    """Every node of the group, taken or not. What nests below it is a group of its own."""
+    by, key = resource.group.by, resource.group.key
+    if by is GroupBy.PROPERTY and subject is None:
+        value = matched[0].properties[key]
+        return (node for node in tree if node.properties.get(key) == value)
+    if by is GroupBy.ALL:
+        devices = {top.sys_path: top for node in matched for top in [physical(node, tree) or node]}
+        return _unique(node for top in devices.values() for node in _belonging(top, tree))
+    assert subject is not None, "only PROPERTY and ALL have a key instead of a node"
+    if by is GroupBy.PARENT and key in {subject.devtype, subject.subsystem}:
+        return _below(subject, tree, lambda node: key in {node.devtype, node.subsystem})
+    return _belonging(subject, tree)
+
+
+def _belonging(top: Node, tree: Tree) -> Iterator[Node]:
+    """The nodes whose physical device is `top`, or which are `top`."""
+    return (
+        node
         for node in (top, *tree.below(top))
-        if _same_group(by, top, node, tree)
-    }
-    return tuple(found.values())
+        if node is top or (physical(node, tree) or node).sys_path == top.sys_path
+    )
 
 
-def _same_group(by: Group | None, top: Node, node: Node, tree: Tree) -> bool:
-    """Devices nested below `top` (behind a hub, a bridge) are groups of their own."""
-    if by is not None and by.by is GroupBy.PARENT:
-        return (nearest(by.key, node, tree) or node) == top or top.sys_path == node.sys_path
-    return (physical(node, tree) or node) == top or top.sys_path == node.sys_path
+def _below(top: Node, tree: Tree, is_top: Callable[[Node], bool]) -> Iterator[Node]:
+    """`top` and what lies below it, but for what lies below another top."""
+    yield top
+    for child in tree.children(top):
+        if not is_top(child):
+            yield from _below(child, tree, is_top)
+
+
+def _unique(nodes: Iterable[Node]) -> Iterable[Node]:
+    return {node.sys_path: node for node in nodes}.values()
 
 
 def _path(node: Node) -> str:

@@ -13,7 +13,7 @@ from typing import cast
 
 from ringbolt.devices import serial_number
 from ringbolt.devices.device import DeviceId
-from ringbolt.devices.position import position
+from ringbolt.devices.position import position, step
 from ringbolt.devices.resource import ResourceName
 from ringbolt.devices.tree import Node, SysPath, Tree
 
@@ -148,7 +148,8 @@ def device_id(resource: ResourceName, kind: str, identity: Identity) -> DeviceId
 def member_name(node: Node, anchor: Node | None, tree: Tree, identity: Identity) -> str:
     """A file name for one member: its steps below the anchor, else what tells it from all."""
     if anchor and node.sys_path == anchor.sys_path:
-        steps: tuple[str, ...] = (node.subsystem,)
+        virtual = node.sys_path.startswith("/devices/virtual/")
+        steps: tuple[str, ...] = (step(node, tree) if virtual else node.subsystem,)
     elif anchor and node.sys_path.startswith(f"{anchor.sys_path}/"):
         steps = position(node, tree, below=anchor)
     else:

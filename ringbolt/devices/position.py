@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from ringbolt.devices.tree import Node, Tree
 
 _DIGITS = re.compile(r"(\d+)")
+_LAST_NUMBER = re.compile(r"[-:.]?\d+$")
 _FIXED = frozenset(
     {
         "acpi",
@@ -38,6 +39,9 @@ _FIXED = frozenset(
 )
 """Subsystems whose names come from firmware, device tree or source code."""
 
+_Rule = Callable[[Node, Tree], str | None]
+"""The step of a node; "" if it needs none, None if the rule has nothing to say of it."""
+
 
 def position(node: Node, tree: Tree, below: Node | None = None) -> tuple[str, ...]:
     """The stable steps that lead to the node, from the top or from `below`, which is left out."""
@@ -46,13 +50,14 @@ def position(node: Node, tree: Tree, below: Node | None = None) -> tuple[str, ..
         if below is not None and place.sys_path == below.sys_path:
             break
         steps.append(step(place, tree))
-    return tuple(reversed(steps))
+    return tuple(filter(None, reversed(steps)))
 
 
 def step(node: Node, tree: Tree) -> str:
-    """What tells the node from its siblings; never empty, no slash."""
-    rule = _RULES.get(node.subsystem, _any)
-    return rule(node, tree) or _any(node, tree)
+    """What tells the node from its siblings, without a slash; "" where it has none that matter."""
+    rule = _RULES.get(node.subsystem, _by_name)
+    said = rule(node, tree)
+    return (_by_name(node, tree) if said is None else said).replace("/", "-")
 
 
 def natural(node: Node) -> tuple[tuple[int, str], ...]:
@@ -66,42 +71,48 @@ def _name(node: Node) -> str:
 
 
 def _stem(node: Node) -> str:
-    return _DIGITS.sub("", _name(node))
+    """The name without what counts: `wwan0at1` -> `wwanat`, `i2c-6` -> `i2c`.
+
+    The 2 of i2c is no count.
+    """
+    name = _LAST_NUMBER.sub("", _name(node))
+    return name if name == "i2c" else _DIGITS.sub("", name) or node.subsystem
 
 
-def _any(node: Node, tree: Tree) -> str:
+def _by_name(node: Node, tree: Tree) -> str:
     """The name itself where it is fixed or all there is; else its stem and place in the order."""
     fixed = node.subsystem in _FIXED and not _name(node).endswith(".auto")
-    if fixed or (
-        tree.parent(node) is None and node.subsystem not in {"platform", "nvme-subsystem"}
-    ):
+    virtual = node.sys_path.startswith("/devices/virtual/") and tree.parent(node) is None
+    if fixed or (virtual and node.subsystem != "nvme-subsystem"):
         return _name(node)
     return _nth(node, tree, _stem)
 
 
 def _nth(node: Node, tree: Tree, kind: Callable[[Node], str]) -> str:
     """`kind`, with the node's place among the siblings of the same kind, but for the first."""
+    word = kind(node)
     alike = [
         other
         for other in tree.siblings(node)
-        if other.subsystem == node.subsystem and kind(other) == kind(node)
+        if other.subsystem == node.subsystem and kind(other) == word
     ]
-    place = sorted(alike, key=natural).index(node)
-    return f"{kind(node)}.{place}" if place else kind(node)
+    place = sorted(alike, key=natural).index(node) if len(alike) > 1 else 0
+    return f"{word}.{place}" if place else word
 
 
-def _usb(node: Node, tree: Tree) -> str:
+def _usb(node: Node, tree: Tree) -> str | None:
+    """`usbv2` for a root hub, the port for a device, `if01` for an interface."""
     name = _name(node)
     if ":" in name:
         number = name.rpartition(".")[2]
-        return f"if{int(number):02x}" if number.isdecimal() else ""
+        return f"if{int(number):02x}" if number.isdecimal() else None
     if name.startswith("usb"):
         return _nth(node, tree, _root_hub)
     return name.rpartition("." if "." in name else "-")[2]
 
 
 def _root_hub(node: Node) -> str:
-    """A controller has a root hub for each USB version; the Linux one says which in its product id.
+    """A controller has a root hub for each USB version; its product id says which one.
 
     drivers/usb/core/hcd.c: 1d6b:0001, 1d6b:0002 and 1d6b:0003.
     """
@@ -116,10 +127,18 @@ def _pci(node: Node, tree: Tree) -> str:
     return _name(node).rpartition(":")[2] if below_bridge else _name(node)
 
 
-def _after_first_number(node: Node, tree: Tree) -> str:  # noqa: ARG001 (the shape of a rule)
-    """`target6:0:0` -> `target:0:0`, `6:0:0:0` -> `:0:0:0`, `6-0050` -> `-0050`."""
-    found = re.fullmatch(r"([a-z]*)\d+([:-].+)", _name(node))
-    return f"{found[1]}{found[2]}" if found else ""
+def _scsi(node: Node, tree: Tree) -> str | None:  # noqa: ARG001 (the shape of a rule)
+    """`6:0:0:0` -> `0:0:0`: the first is the host's number. A target says nothing more."""
+    if node.devtype == "scsi_target":
+        return ""
+    found = re.fullmatch(r"\d+:(\d+:\d+:\d+)", _name(node))
+    return found[1] if found else None
+
+
+def _i2c(node: Node, tree: Tree) -> str | None:  # noqa: ARG001
+    """`6-0050` -> `0050`: the first is the adapter's number."""
+    found = re.fullmatch(r"\d+-([0-9a-f]+)|i2c-(\D.*)", _name(node))
+    return (found[1] or found[2]) if found else None
 
 
 def _hid(node: Node, tree: Tree) -> str:
@@ -127,59 +146,58 @@ def _hid(node: Node, tree: Tree) -> str:
     return _nth(node, tree, lambda other: _name(other).partition(".")[0])
 
 
-def _block(node: Node, tree: Tree) -> str:
+def _block(node: Node, tree: Tree) -> str | None:
     name = _name(node)
     if node.devtype == "partition":
         number = node.properties.get("PARTN") or tree.attribute(node, "partition")
-        return f"part{number or _DIGITS.split(name)[-2]}"
+        return f"part{number or _DIGITS.findall(f'0{name}')[-1]}"
     if namespace := re.fullmatch(r"nvme\d+(?:c\d+)?n(\d+)", name):
         return f"ns{tree.attribute(node, 'nsid') or namespace[1]}"
     if re.fullmatch(r"(?:[shv]|xv)d[a-z]+|dasd[a-z]+", name):
         return _nth(node, tree, lambda _other: "disk")
-    return ""
+    return None
 
 
-def _numbered_by(attribute: str) -> Callable[[Node, Tree], str]:
+def _numbered_by(attribute: str) -> _Rule:
     """A rule for drivers that number their own nodes in an attribute."""
 
-    def rule(node: Node, tree: Tree) -> str:
+    def rule(node: Node, tree: Tree) -> str | None:
         number = tree.attribute(node, attribute)
-        if number is None or not number.isdecimal():
-            return ""
+        if number is None or not number.isdecimal() or tree.parent(node) is None:
+            return None
         return f"{_stem(node)}.{int(number)}" if int(number) else _stem(node)
 
     return rule
 
 
-def _card(node: Node, tree: Tree) -> str:  # noqa: ARG001
+def _card(node: Node, tree: Tree) -> str | None:
     """`pcmC1D0p` -> `pcmD0p`, `controlC1` -> `control`: C is the number of the card."""
     name = _name(node)
-    return re.sub(r"\d+$", "", name) if name.startswith("card") else re.sub(r"C\d+", "", name)
+    return None if name.startswith("card") or not tree.parent(node) else re.sub(r"C\d+", "", name)
 
 
-def _drm(node: Node, tree: Tree) -> str:  # noqa: ARG001
-    """`card0` -> `card`, `renderD128` -> `renderD`, `card0-DP-1` -> `DP-1`."""
+def _drm(node: Node, tree: Tree) -> str | None:  # noqa: ARG001
+    """`card0-DP-1` -> `DP-1`."""
     found = re.fullmatch(r"card\d+-(.+)", _name(node))
-    return found[1] if found else ""
+    return found[1] if found else None
 
 
-def _tty(node: Node, tree: Tree) -> str:
+def _tty(node: Node, tree: Tree) -> str | None:
     """The ports of the legacy serial driver are numbered by I/O address, so their names stay."""
     parent = tree.parent(node)
-    legacy = parent is not None and "serial8250" in _name(parent)
-    return _name(node) if legacy else ""
+    return _name(node) if parent and "serial8250" in _name(parent) else None
 
 
-def _input(node: Node, tree: Tree) -> str:
+def _input(node: Node, tree: Tree) -> str | None:
     """A virtual input device has only its name: its number counts what was ever plugged in."""
-    if tree.parent(node) is not None:
-        return ""
+    if tree.parent(node) is not None or not re.fullmatch(r"input\d+", _name(node)):
+        return None
     return _nth(node, tree, lambda other: other.properties.get("NAME", "").strip('"') or "input")
 
 
-def _chip_select(node: Node, tree: Tree) -> str:  # noqa: ARG001
+def _chip_select(node: Node, tree: Tree) -> str | None:  # noqa: ARG001
     found = re.fullmatch(r"spi\d+\.(\d+)", _name(node))
-    return f"cs{found[1]}" if found else ""
+    return f"cs{found[1]}" if found else None
 
 
 def _mmc(node: Node, tree: Tree) -> str:
@@ -188,25 +206,25 @@ def _mmc(node: Node, tree: Tree) -> str:
     return f"fn{function[1]}" if function else _nth(node, tree, lambda _other: "card")
 
 
-def _port(node: Node, tree: Tree) -> str:  # noqa: ARG001
-    """`vport1p2` -> `p2` (virtio-ports), `serial8250:0.3` -> `port0.3` (serial-base)."""
+def _port(node: Node, tree: Tree) -> str | None:  # noqa: ARG001
+    """`vport1p2` -> `port2` (virtio-ports), `serial8250:0.3` -> `port0.3` (serial-base)."""
     found = re.fullmatch(r"vport\d+p(\d+)|.*:(\d[\d.]*)", _name(node))
-    return f"port{found[1] or found[2]}" if found else ""
+    return f"port{found[1] or found[2]}" if found else None
 
 
-_RULES: Mapping[str, Callable[[Node, Tree], str]] = {
+_RULES: Mapping[str, _Rule] = {
     "block": _block,
+    "bsg": _scsi,
     "drm": _drm,
     "hid": _hid,
-    "i2c": _after_first_number,
+    "i2c": _i2c,
     "input": _input,
     "mmc": _mmc,
     "net": _numbered_by("dev_port"),
     "pci": _pci,
-    "scsi": _after_first_number,
-    "scsi_device": _after_first_number,
-    "scsi_disk": _after_first_number,
-    "bsg": _after_first_number,
+    "scsi": _scsi,
+    "scsi_device": _scsi,
+    "scsi_disk": _scsi,
     "sdio": _mmc,
     "serial-base": _port,
     "sound": _card,

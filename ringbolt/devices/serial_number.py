@@ -7,6 +7,7 @@ udevd and without. What identity is made of it is decided in `identity`.
 import re
 from dataclasses import dataclass
 
+from ringbolt.devices.pattern import udev_name
 from ringbolt.devices.tree import Node, Tree
 
 _JUNK = frozenset(
@@ -42,6 +43,8 @@ _JUNK = frozenset(
     }
 )
 """What makers leave in, without blanks and dashes and in lower case."""
+_SEPARATORS = re.compile(r"[\s_:-]")
+_WORLD_WIDE = re.compile(r"(?:naa\.|eui\.|uuid\.|nvme\.|0x)(.+)")
 _IN_BLUETOOTH = "0005:"
 
 
@@ -74,13 +77,11 @@ def owner(node: Node, tree: Tree) -> Owner | None:
 
 
 def normalised(text: str | None) -> str:
-    """A serial as udev writes it into ID_SERIAL_SHORT; "" for what is none or says nothing.
-
-    Source: systemd src/shared/udev-util.c, udev_replace_whitespace and udev_replace_chars.
-    """
-    plain = re.sub(r"\s+", "_", (text or "").strip())
-    plain = re.sub(r"[^0-9A-Za-z#+\-.:=@_\u0080-\U0010ffff]", "_", plain)
-    letters = re.sub(r"[\s_:-]", "", plain).lower()
+    """A serial as udev writes it into ID_SERIAL_SHORT; "" for what is none or says nothing."""
+    if not text:
+        return ""
+    plain = udev_name(text)
+    letters = _SEPARATORS.sub("", plain).lower()
     junk = len(set(letters)) <= 1 or letters in _JUNK
     return "" if junk else plain
 
@@ -132,7 +133,7 @@ def _by_udev(device: Node, tree: Tree) -> Owner | None:  # noqa: ARG001 (as `_by
 
 def _world_wide(disk: Node, text: str | None) -> Owner | None:
     """`naa.5000c5...` in sysfs is `0x5000c5...` in udev."""
-    name = re.match(r"(?:naa\.|eui\.|uuid\.|nvme\.|0x)(.+)", text or "")
+    name = _WORLD_WIDE.match(text or "")
     return _of(disk, "wwn", name[1].lower()) if name else None
 
 

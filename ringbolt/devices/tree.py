@@ -114,23 +114,37 @@ class Tree:
         """
         new = {node.sys_path: node for node in nodes}
         stale = new.keys() | set(gone)
+        inside = tuple(f"{path}/" for path in stale)
         after = Tree((), self._read_attribute)
         after.nodes = {path: node for path, node in self.nodes.items() if path not in stale} | new
         # Copied in one step: other threads may be reading attributes of this tree.
-        known = self._attributes.copy()
-        after._attributes = {key: known[key] for key in known if key[0] not in stale}
+        attributes, parents = self._attributes.copy(), self._parents.copy()
+        after._attributes = {key: attributes[key] for key in attributes if key[0] not in stale}
+        after._parents = {
+            path: parents[path]
+            for path in parents
+            if path not in stale and not path.startswith(inside)
+        }
         if self._children is not None:
-            after._children = self._regrouped(stale, after)
+            after._children = self._regrouped(stale, inside, after)
         return after
 
-    def _regrouped(self, stale: Collection[SysPath], after: "Tree") -> Mapping[SysPath, _Nodes]:
-        """The children of the tree `after`, which differs from this one in the `stale` paths."""
+    def _regrouped(
+        self, stale: Collection[SysPath], inside: tuple[str, ...], after: "Tree"
+    ) -> Mapping[SysPath, _Nodes]:
+        """The children in the tree `after`, which differs from this one in the `stale` paths."""
         changed = [node for path in stale for node in _in(path, self, after)]
         parents = {_path_of(tree.parent(node)) for node in changed for tree in (self, after)}
-        touched = parents.union(stale)
         grouped = dict(self._by_parent())
-        moved = {node.sys_path for parent in touched for node in grouped.pop(parent, ())}
-        for path in moved.union(stale):
+        moved = set(stale)
+        for path in parents.union(stale):
+            children = grouped.pop(path, ())
+            uprooted = {c.sys_path for c in children if path in stale or c.sys_path in stale}
+            uprooted.update(c.sys_path for c in children if c.sys_path.startswith(inside))
+            moved |= uprooted
+            if kept := tuple(c for c in children if c.sys_path not in uprooted):
+                grouped[path] = kept
+        for path in moved:
             for node in _in(path, after):
                 parent = _path_of(after.parent(node))
                 grouped[parent] = (*grouped.get(parent, ()), node)

@@ -17,10 +17,12 @@ from typing import Any
 import pyudev
 
 from ringbolt.devices.tree import SysPath
-from ringbolt.linux.inotify import IN_MOVED_TO, IN_ONLYDIR, IN_Q_OVERFLOW, Inotify
+from ringbolt.linux.inotify import IN_IGNORED, IN_MOVED_TO, IN_ONLYDIR, IN_Q_OVERFLOW, Inotify
 
 _RECEIVE_BUFFER = 32 << 20
 """Bytes; a machine with many disks says several MiB at once when it is rescanned."""
+_FINAL = frozenset({"remove", "offline", "move"})
+"""Actions on which udevd has no more to say than the kernel: something is no longer there."""
 _MOST_AT_ONCE = 4096
 """Events taken by one `read`, so that a storm does not hold up the caller for ever."""
 
@@ -49,6 +51,7 @@ class Uevents:
         self._kernel = _monitor(context, "kernel", receive_buffer)
         self._udev = _monitor(context, "udev", receive_buffer)
         self._records = Inotify()
+        self._watched = False
         self._watch_records()
 
     def filenos(self) -> tuple[int, ...]:
@@ -69,6 +72,8 @@ class Uevents:
         for event in self._records.read():
             if event.mask & IN_Q_OVERFLOW:
                 overflow = True
+            elif event.mask & IN_IGNORED:
+                self._watched = False
             elif path := self._path_of_record(event.name):
                 paths.add(path)
         return Hints(frozenset(paths), overflow)
@@ -79,10 +84,14 @@ class Uevents:
         # pyudev closes a monitor's socket when its last reference goes.
         del self._kernel, self._udev
 
-    def _watch_records(self) -> None:
+    def _watch_records(self) -> bool:
+        """Whether udevd's records are watched; begins to, if udevd came after us."""
         # ENOENT: no udevd here, and so no processed events to wait for.
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            self._records.add_watch(os.fspath(self._data), IN_MOVED_TO | IN_ONLYDIR)
+            if not self._watched:
+                self._records.add_watch(os.fspath(self._data), IN_MOVED_TO | IN_ONLYDIR)
+                self._watched = True
+        return self._watched
 
     def _heard(self, monitor: Any) -> Iterator[SysPath]:
         """The paths of one monitor's events. `Any`: pyudev has no types."""
@@ -98,7 +107,7 @@ class Uevents:
 
     def _is_final(self, action: str) -> bool:
         """While udevd runs, the kernel's event is the last word only on what goes."""
-        return action in {"remove", "offline"} or not self._data.is_dir()
+        return action in _FINAL or not self._watch_records()
 
     def _path_of_record(self, name: str) -> SysPath | None:
         """The device whose record has that file name."""
