@@ -96,7 +96,7 @@ def plan(
     binds = [_bind(node) for node in given if node.member.dev_node in around.binds]
     env = _named(resource.env, names.env, names.reserved, scopes, "_")
     env[names.variable] = ",".join(node.container_path for node in given)
-    cdi, lacks = _cdi(resource, placed)
+    cdi, lacks = _cdi(resource, [item for item in placed if _has_nodes(item.device, around)])
     return Injection(
         nodes=tuple(node for node in given if node.member.dev_node not in around.binds),
         mounts=(*binds, *_mounts(resource, placed, scopes, names)),
@@ -190,11 +190,15 @@ def _named(
     return named
 
 
+def _has_nodes(device: Device, around: Surroundings) -> bool:
+    return any(member.dev_node not in around.binds for member in device.members)
+
+
 def _cdi(resource: Resource, placed: Sequence[_Placed]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if not resource.container.needs_cdi:
         return (), ()
     kind = placement.cdi_kind(resource.name)
-    known = [item for item in placed if item.variant < placement.CDI_VARIANTS and item.paths]
+    known = [item for item in placed if item.variant < placement.CDI_VARIANTS]
     lost = [item.device.id for item in placed if item.variant >= placement.CDI_VARIANTS]
     lacks = (
         f"{resource.name}: {', '.join(lost)} keep the host's owner and mode in the container, "
