@@ -95,7 +95,7 @@ def read_document(data: bytes, file: str, report: Report) -> Element | None:
         for event in yaml.parse(text, Loader=_LOADER):
             builder.add(event)
     except yaml.MarkedYAMLError as error:
-        place = _place_of(error.problem_mark or error.context_mark, file)
+        place = _place_of_error(error, file, text)
         _refuse(report, place, f"this is no YAML: {_cause(error)}", _hint(error))
     except yaml.YAMLError as error:
         _refuse(report, Place(file), f"this is no YAML: {error}")
@@ -165,6 +165,15 @@ class _Mark(Protocol):
     def line(self) -> int: ...
     @property
     def column(self) -> int: ...
+
+
+def _place_of_error(error: yaml.MarkedYAMLError, file: str, text: str) -> Place:
+    """Where the error is; where what began was never closed, where it began."""
+    last = len(text.splitlines())
+    marks = (error.problem_mark, error.context_mark)
+    places = [_place_of(mark, file) for mark in marks if mark is not None]
+    inside = [place for place in places if place.line <= last]
+    return inside[0] if inside else Place(file, max(1, last))
 
 
 def _place_of(mark: _Mark | None, file: str) -> Place:

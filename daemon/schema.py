@@ -208,10 +208,11 @@ def _read_prestart(fields: Fields) -> PreStart | None:
             25.0,
         ),
     )
-    if replace(prestart, timeout_s=25.0) == PreStart():
+    if not fields.table.entries.keys() - {"timeout"}:
         hint = "set occupancy, usb_reset, settle or command, or remove it"
         fields.report.error(fields.table.place, "prestart asks for nothing", hint)
     if prestart.settle_s >= prestart.timeout_s:
         message = "settle lasts as long as the whole timeout"
         fields.report.error(fields.place("settle"), message, "make it shorter than timeout")
-    return prestart
+    asks = replace(prestart, timeout_s=PreStart().timeout_s) != PreStart()
+    return prestart if asks else None
