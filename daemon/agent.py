@@ -20,6 +20,7 @@ from daemon.config import Config
 from daemon.departures import Departures
 from daemon.directory_watch import DirectoryWatch
 from daemon.endpoint import Endpoint
+from daemon.examinations import Examinations
 from daemon.holders import Holders
 from daemon.http import Page, serving
 from daemon.injector import Injector
@@ -97,6 +98,7 @@ class Agent:
             tasks = [
                 self._endless(self._watch.run(), "directory watch"),
                 self._endless(self._inventory.run(), "inventory"),
+                self._endless(Examinations(self._inventory).run(), "examinations"),
                 self._endless(self._reloading(), "configuration"),
             ]
             self._adopt(config)

@@ -37,6 +37,8 @@ CHECK_S = 60.0
 """The sockets are looked at this often although no directory event came."""
 DRAIN_S = 1.0
 """How long a generation's streams may take to end before their server is stopped."""
+STOP_S = 0.2
+"""Grace for calls that still run; without any, and with streams drained, it is not waited out."""
 AFTERMATH_S = 0.1
 """A kubelet handles the end of a stream on its own time (measured: within 0.02 s)."""
 
@@ -90,7 +92,7 @@ class Generation:
         await self.streams.drained(DRAIN_S)
         if not self.wiped():
             self.plugin.socket.unlink(missing_ok=True)
-        await self._server.stop(grace=0)
+        await self._server.stop(grace=STOP_S)
         if had_streams and ending is Ending.DRAIN:
             await asyncio.sleep(AFTERMATH_S)
 

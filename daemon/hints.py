@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Generator, Iterable
+from dataclasses import dataclass
 
 import structlog
 
@@ -21,24 +22,37 @@ PATIENCE_S = 0.25
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where to look: at everything, at the plain paths, at the nodes of `paths` and below."""
+
+    full: bool
+    plain: bool
+    paths: frozenset[SysPath]
+
+
 class Hints:
     """Where to look next; begins with everything."""
 
     def __init__(self) -> None:
         self._paths: set[SysPath] = set()
         self._full = True
+        self._plain = True
         self._wake = asyncio.Event()
 
-    def add(self, paths: Iterable[SysPath] = (), *, full: bool = False) -> None:
-        """Look at `paths`, or at everything; with neither, only judge anew what is known."""
+    def add(
+        self, paths: Iterable[SysPath] = (), *, plain: bool = False, full: bool = False
+    ) -> None:
+        """Look at `paths`, the plain paths, everything; with none of them, judge anew."""
         self._paths.update(paths)
+        self._plain = self._plain or plain
         self._full = self._full or full
         self._wake.set()
 
-    def take(self) -> tuple[bool, frozenset[SysPath]]:
-        """Whether to look at everything, and which paths to look at; forgets both."""
-        taken = self._full, frozenset(self._paths)
-        self._full, self._paths = False, set()
+    def take(self) -> Where:
+        """Where to look; forgets it."""
+        taken = Where(self._full, self._full or self._plain, frozenset(self._paths))
+        self._full, self._plain, self._paths = False, False, set()
         self._wake.clear()
         return taken
 

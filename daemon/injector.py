@@ -4,14 +4,16 @@ It turns `ringbolt.devices` plans into answers with the paths of this agent. A l
 cannot be written fails every Allocate of its resource with the reason, until it can be written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import structlog
 
+from daemon import cdi
 from ringbolt.devices import links
-from ringbolt.devices.device import Device, Snapshot, device_of
+from ringbolt.devices.device import Device, DeviceId, Snapshot, device_of
 from ringbolt.devices.injection import Injection, Surroundings, plan
+from ringbolt.devices.prestart import Machine
 from ringbolt.devices.qualifiers import Qualifiers, qualify
 from ringbolt.devices.resource import Resource, ResourceName
 
@@ -24,9 +26,12 @@ class Injector:
     def __init__(self, links_dir: Path, cdi_dir: Path) -> None:
         self._links_dir = links_dir
         self._cdi_dir = cdi_dir
+        self.machine = Machine(links_dir)
         self._around = Surroundings(links_dir)
         self._qualifiers: Mapping[ResourceName, Qualifiers] = {}
         self._links_error: OSError | None = None
+        self._cdi_errors: Mapping[ResourceName, OSError] = {}
+        self._linked: links.Targets | None = None
 
     def prepare(self, snapshot: Snapshot) -> None:
         """Bring links and CDI files to the Snapshot. Blocks on the file system; never raises."""
@@ -34,18 +39,46 @@ class Injector:
         held = {device_of(gone.unit) for group in snapshot.gone.values() for gone in group}
         self._links_error = None
         try:
-            links.sync(self._links_dir, devices, held)
+            self._link(devices, held)
         except OSError as error:
-            self._links_error = error
+            self._links_error, self._linked = error, None
             _log.error("links not written", directory=str(self._links_dir), error=str(error))
         self._around = Surroundings(self._links_dir, snapshot.tree, links.find_binds(devices))
         self._qualifiers = qualify(tuple(snapshot.resources.values()))
+        self._cdi_errors = self._write_cdi(snapshot)
+
+    def _link(self, devices: Sequence[Device], held: Collection[DeviceId]) -> None:
+        wanted = links.targets(devices, held)
+        if self._linked is None:
+            links.sync(self._links_dir, devices, held)
+        else:
+            links.update(self._links_dir, self._linked, wanted)
+        self._linked = wanted
 
     def inject(self, resource: Resource, devices: Sequence[Device]) -> Injection:
         """What a container gets for `devices`, in the order asked for. Raises OSError."""
-        if self._links_error:
-            raise self._links_error
+        for error in (self._links_error, self._cdi_errors.get(resource.name)):
+            if error:
+                raise error
         injection = plan(resource, devices, self._around, self._qualifiers.get(resource.name))
         for lack in injection.lacks:
             _log.warning("not given", resource=resource.name, lack=lack)
         return injection
+
+    def _write_cdi(self, snapshot: Snapshot) -> Mapping[ResourceName, OSError]:
+        """Write what owner and mode need; the errors keep their resources from being allocated."""
+        errors: dict[ResourceName, OSError] = {}
+        wanting = [r for r in snapshot.resources.values() if r.container.needs_cdi]
+        for resource in wanting:
+            devices = snapshot.devices[resource.name]
+            try:
+                names = self._qualifiers[resource.name]
+                cdi.write(self._cdi_dir, resource, devices, names, snapshot.tree)
+            except OSError as error:
+                errors[resource.name] = error
+                _log.error("CDI file not written", resource=resource.name, error=str(error))
+        try:
+            cdi.prune(self._cdi_dir, [resource.name for resource in wanting])
+        except OSError as error:
+            _log.warning("stale CDI files stay", directory=str(self._cdi_dir), error=str(error))
+        return errors

@@ -7,6 +7,7 @@ function of `ringbolt.devices`.
 
 import asyncio
 import functools
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import structlog
 from daemon import state_file
 from daemon.departures import Departures
 from daemon.directory_watch import DirectoryWatch, Unsubscribe
-from daemon.hints import Hints, hearing_uevents
+from daemon.hints import Hints, Where, hearing_uevents
 from daemon.offload import in_thread
 from ringbolt.devices import plain_paths
 from ringbolt.devices.assemble import Assembly, assemble
@@ -24,7 +25,7 @@ from ringbolt.devices.device import Device, DeviceId, Snapshot, State
 from ringbolt.devices.identity import Memory
 from ringbolt.devices.resource import Resource, ResourceName
 from ringbolt.devices.scan import Scanner
-from ringbolt.devices.tree import SysPath, Tree
+from ringbolt.devices.tree import Tree
 
 RESYNC_S = 60.0
 """A full look although nothing was heard: for what no event tells (a lost one, a bind mount)."""
@@ -58,6 +59,7 @@ class Inventory:
         self._folders: dict[Path, Unsubscribe] = {}
         self._changed = asyncio.Event()
         self._resync_at = 0.0
+        self._plain: Mapping[ResourceName, tuple[str, ...]] = {}
         self.hints = Hints()
         self.snapshot = Snapshot(0, Tree((), lambda _path, _name: None), {}, {}, {})
 
@@ -70,7 +72,7 @@ class Inventory:
     def adopt(self, resources: Iterable[Resource]) -> None:
         """Serve these resources from the next Snapshot on."""
         self._resources = {resource.name: resource for resource in resources}
-        self.hints.add()
+        self.hints.add(plain=True)
 
     def judge(self, unfit: Mapping[DeviceId, str]) -> None:
         """Take over which devices fail their health check, and why in words."""
@@ -80,45 +82,52 @@ class Inventory:
 
     async def run(self) -> None:
         """Look, assemble and publish until cancelled."""
-        loop = asyncio.get_running_loop()
+        clock = asyncio.get_running_loop().time
         with hearing_uevents(self.hints):
             while True:
-                full, paths = self.hints.take()
-                full = full or loop.time() >= self._resync_at
-                if full:
-                    self._resync_at = loop.time() + RESYNC_S
-                await self._refresh(full=full, paths=paths)
+                where = self.hints.take()
+                if where.full or clock() >= self._resync_at:
+                    self._resync_at = clock() + RESYNC_S
+                    where = Where(full=True, plain=True, paths=where.paths)
+                await self._refresh(where)
                 waiting = self._waits_for_release()
                 await self.hints.settled(self._departures.wait_s() if waiting else RESYNC_S)
 
-    async def _refresh(self, *, full: bool, paths: frozenset[SysPath]) -> None:
-        folders = await in_thread(lambda: plain_paths.directories(self._resources.values()))
-        self._watch_folders(folders)  # before the look: what comes after it is then heard
-        tree, assembly = await in_thread(functools.partial(self._look, full=full, paths=paths))
+    async def _refresh(self, where: Where) -> None:
+        started = time.perf_counter()
+        if where.plain:
+            resources = tuple(self._resources.values())
+            folders = await in_thread(lambda: plain_paths.directories(resources))
+            self._watch_folders(folders)  # before the look: what comes after it is then heard
+        tree, assembly = await in_thread(functools.partial(self._look, where))
         if self._waits_for_release() or not self.snapshot.version:
             await self._departures.ask()
         snapshot = self._compose(tree, assembly)
         if _says_the_same(snapshot, self.snapshot):
             self.snapshot = replace(snapshot, version=self.snapshot.version)
-            return
-        await in_thread(functools.partial(self._prepare, snapshot))
-        self._publish(snapshot)
-
-    def _look(self, *, full: bool, paths: frozenset[SysPath]) -> tuple[Tree, Assembly]:
-        known = self.snapshot.tree
-        tree = self._scanner.scan() if full else known
-        if paths and not full:
-            tree = self._scanner.rescan(known, paths)
-        resources = tuple(self._resources.values())
-        assembly = assemble(tree, resources, self._memory, plain_paths.look(resources))
+        else:
+            await in_thread(functools.partial(self._prepare, snapshot))
+            self._publish(snapshot)
+            ms = round((time.perf_counter() - started) * 1000, 1)
+            _log.info("devices changed", full=where.full, ms=ms, **_counts(snapshot))
         if assembly.memory != self._memory:
-            self._remember(assembly.memory)
-        return tree, assembly
+            self._memory = assembly.memory
+            await in_thread(self._save_identities)  # only now: fsync may take its time
 
-    def _remember(self, memory: Memory) -> None:
-        self._memory = memory
+    def _look(self, where: Where) -> tuple[Tree, Assembly]:
+        tree = self.snapshot.tree
+        if where.full:
+            tree = self._scanner.scan()
+        elif where.paths:
+            tree = self._scanner.rescan(tree, where.paths)
+        resources = tuple(self._resources.values())
+        if where.plain:
+            self._plain = plain_paths.look(resources)
+        return tree, assemble(tree, resources, self._memory, self._plain)
+
+    def _save_identities(self) -> None:
         try:
-            state_file.write(self._identities, memory.to_json())
+            state_file.write(self._identities, self._memory.to_json())
         except OSError as error:
             _log.error("identities not saved", path=str(self._identities), error=str(error))
 
@@ -143,18 +152,23 @@ class Inventory:
         self.snapshot = snapshot
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
-        _log.info(
-            "devices changed",
-            version=snapshot.version,
-            devices={name: len(devices) for name, devices in snapshot.devices.items()},
-            gone={name: len(gone) for name, gone in snapshot.gone.items() if gone},
-        )
 
     def _watch_folders(self, wanted: frozenset[Path]) -> None:
+        def _look_again(_path: Path) -> None:
+            self.hints.add(plain=True)
+
         for folder in self._folders.keys() - wanted:
             self._folders.pop(folder)()
         for folder in wanted - self._folders.keys():
-            self._folders[folder] = self._watch.subscribe(folder, lambda _path: self.hints.add())
+            self._folders[folder] = self._watch.subscribe(folder, _look_again)
+
+
+def _counts(snapshot: Snapshot) -> dict[str, object]:
+    return {
+        "version": snapshot.version,
+        "devices": {name: len(devices) for name, devices in snapshot.devices.items()},
+        "gone": {name: len(gone) for name, gone in snapshot.gone.items() if gone},
+    }
 
 
 def _says_the_same(one: Snapshot, other: Snapshot) -> bool:

@@ -4,12 +4,14 @@ Values only; `plugin` turns them into the wire and back. Allocation is a pure fu
 newest Snapshot and the ids asked for.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 
 from daemon.holders import Holders
 from daemon.injector import Injector
 from daemon.inventory import Inventory
-from ringbolt.devices import allocation
+from daemon.offload import in_thread
+from ringbolt.devices import allocation, prestart
 from ringbolt.devices.device import Device, Snapshot, State, UnitId
 from ringbolt.devices.injection import Injection
 from ringbolt.devices.resource import Resource, ResourceName
@@ -65,8 +67,21 @@ class Supply:
 
     async def prestart(self, units: Sequence[UnitId]) -> None:
         """Run the configured pre-start actions. Raises AllocationError."""
-        for unit in units:
-            self._known(unit)
+        actions = self.resource.prestart
+        if actions is None:
+            return
+        devices = {device.id: device for device in map(self._known, units)}
+        for device in devices.values():
+            run = functools.partial(prestart.run, device, actions, self._injector.machine)
+            try:
+                await in_thread(run, timeout_s=actions.timeout_s + 1)
+            except prestart.PreStartError as error:
+                raise NotAllocatableError(f"{self.name}: {error}") from error
+            except TimeoutError:
+                raise NotAllocatableError(
+                    f"{self.name}: {device.id}: pre-start actions hang for over "
+                    f"{actions.timeout_s} s; the device's driver does not answer"
+                ) from None
 
     def _healthy(self, unit: UnitId) -> Device:
         device = self._known(unit)

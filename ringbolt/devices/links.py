@@ -21,6 +21,34 @@ from ringbolt.devices.device import Device, DeviceId
 _TEMPORARY = ".new-"
 
 
+Targets = Mapping[str, Mapping[str, str]]
+"""Device id -> member name -> dev node."""
+
+
+def targets(devices: Iterable[Device], keep: Collection[DeviceId] = frozenset()) -> Targets:
+    """What `sync` makes of the same arguments."""
+    wanted: dict[str, Mapping[str, str]] = {name: {} for name in keep}
+    for device in devices:
+        wanted[device.id] = {member.name: member.dev_node for member in device.members}
+    return wanted
+
+
+def update(links_dir: Path, known: Targets, wanted: Targets) -> frozenset[Path]:
+    """Turn the links of `known` into those of `wanted`, touching only what differs.
+
+    `known` is what an earlier call made. Raises OSError, as `sync` does.
+    """
+    changed: set[Path] = set()
+    for name in known.keys() - wanted.keys():
+        changed.update(_sync_folder(links_dir / name, {}))
+        _remove_folder(links_dir / name)
+    for name, of_device in wanted.items():
+        if known.get(name) != of_device:
+            _ensure_folder(links_dir / name)
+            changed.update(_sync_folder(links_dir / name, of_device))
+    return frozenset(changed)
+
+
 def sync(
     links_dir: Path, devices: Iterable[Device], keep: Collection[DeviceId] = frozenset()
 ) -> frozenset[Path]:
@@ -31,24 +59,15 @@ def sync(
     system of `links_dir` only. Raises OSError; links made until then stay, and another call mends
     the rest.
     """
-    wanted: dict[str, dict[str, str]] = {name: {} for name in keep}
-    for device in devices:
-        wanted[device.id] = {member.name: member.dev_node for member in device.members}
     links_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-    changed: set[Path] = set()
-    for name in _folders(links_dir) - wanted.keys():
-        changed.update(_sync_folder(links_dir / name, {}))
-        _remove_folder(links_dir / name)
-    for name, targets in wanted.items():
-        _ensure_folder(links_dir / name)
-        changed.update(_sync_folder(links_dir / name, targets))
-    return frozenset(changed)
+    known = {name: _links(links_dir / name) for name in _folders(links_dir)}
+    return update(links_dir, known, targets(devices, keep))
 
 
 def find_binds(devices: Iterable[Device]) -> frozenset[str]:
     """The members' paths that a runtime takes as mounts only: sockets, FIFOs and ordinary files."""
-    paths = {member.dev_node for device in devices for member in device.members}
-    return frozenset(path for path in paths if _is_bind(path))
+    plain = {m.dev_node for device in devices for m in device.members if m.sys_path is None}
+    return frozenset(path for path in plain if _is_bind(path))
 
 
 def _is_bind(path: str) -> bool:
@@ -70,12 +89,12 @@ def _ensure_folder(folder: Path) -> None:
     folder.mkdir(mode=0o755, exist_ok=True)
 
 
-def _sync_folder(folder: Path, targets: Mapping[str, str]) -> Iterator[Path]:
+def _sync_folder(folder: Path, wanted: Mapping[str, str]) -> Iterator[Path]:
     present = _links(folder)
-    for name in present.keys() - targets.keys():
+    for name in present.keys() - wanted.keys():
         (folder / name).unlink(missing_ok=True)
         yield folder / name
-    for name, target in targets.items():
+    for name, target in wanted.items():
         if present.get(name) != target:
             _replace(folder / name, target)
             yield folder / name

@@ -1,0 +1,125 @@
+"""Runs the configured health checks on time and tells the inventory which devices are unfit.
+
+What a check does and when a device counts as unfit is `ringbolt.devices.health`; here are only the
+clock and the threads. A check that hangs in its driver is left behind, counts as failed, and no
+other check waits for it.
+"""
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Sequence
+
+import structlog
+
+from daemon.inventory import Inventory
+from daemon.offload import in_thread
+from ringbolt.devices import health
+from ringbolt.devices.device import Device, DeviceId, Snapshot
+from ringbolt.devices.health import Judgement, Verdict
+from ringbolt.devices.resource import Check, Health
+
+AT_ONCE = 4
+"""Checks that run at the same time, each in a thread of its own."""
+TOGETHER_S = 5.0
+"""How long all checks that only stat may take in one thread, before each gets its own."""
+
+_STAT_ONLY = frozenset({Check.PRESENCE, Check.STAT})
+_log = structlog.get_logger()
+
+
+class Examinations:
+    """Owner of every device's judgement. A device is examined when it appears, then on time."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self._judgements: dict[DeviceId, Judgement] = {}
+        self._due: dict[DeviceId, float] = {}
+        self._hanging: set[DeviceId] = set()
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    async def run(self) -> None:
+        """Examine until cancelled; nothing wakes it but a check's time or a new Snapshot."""
+        while True:
+            snapshot = self._inventory.snapshot
+            self._forget(snapshot)
+            await self._examine(self._take_due(snapshot))
+            self._inventory.judge(self._unfit())
+            await self._next(snapshot.version)
+
+    def _forget(self, snapshot: Snapshot) -> None:
+        """A device that comes back begins anew."""
+        there = {device.id for devices in snapshot.devices.values() for device in devices}
+        for gone in self._due.keys() - there:
+            del self._due[gone]
+            self._judgements.pop(gone, None)
+
+    def _take_due(self, snapshot: Snapshot) -> list[tuple[Device, Health]]:
+        now = self._now()
+        due: list[tuple[Device, Health]] = []
+        for name, devices in snapshot.devices.items():
+            rules = snapshot.resources[name].health
+            for device in devices:
+                if self._due.get(device.id, 0.0) <= now:
+                    # On a grid, so that devices that came one by one are examined together.
+                    self._due[device.id] = (now // rules.interval_s + 1) * rules.interval_s
+                    due.append((device, rules))
+        return due
+
+    async def _examine(self, due: Sequence[tuple[Device, Health]]) -> None:
+        quick = [(device, rules) for device, rules in due if rules.check in _STAT_ONLY]
+        looking = functools.partial(_look_at_all, quick)
+        try:
+            verdicts = await in_thread(looking, timeout_s=TOGETHER_S) if quick else []
+        except TimeoutError:  # one of them lies on a file system that does not answer
+            quick, verdicts = [], []
+        for (device, rules), verdict in zip(quick, verdicts, strict=True):
+            self._judge(device, rules, verdict)
+        looked_at = {device.id for device, _rules in quick}
+        alone = [(device, rules) for device, rules in due if device.id not in looked_at]
+        await asyncio.gather(*(self._examine_alone(device, rules) for device, rules in alone))
+
+    async def _examine_alone(self, device: Device, rules: Health) -> None:
+        self._judge(device, rules, await self._look(device, rules))
+
+    def _judge(self, device: Device, rules: Health, verdict: Verdict) -> None:
+        previous = self._judgements.get(device.id, Judgement())
+        judgement = health.judge(previous, verdict, rules)
+        self._judgements[device.id] = judgement
+        if judgement.fit != previous.fit:
+            log = _log.bind(device=device.id, resource=device.resource)
+            log.warning("health changed", fit=judgement.fit, reason=judgement.reason)
+
+    async def _look(self, device: Device, rules: Health) -> Verdict:
+        if device.id in self._hanging:
+            return Verdict(ok=False, reason="an earlier check has not come back yet")
+        check = functools.partial(self._check, device, rules)
+        async with self._slots:
+            try:
+                return await in_thread(check, timeout_s=rules.timeout_s + 1)
+            except TimeoutError:
+                return Verdict(ok=False, reason=f"the check hangs for over {rules.timeout_s} s")
+
+    def _check(self, device: Device, rules: Health) -> Verdict:
+        """In the check's own thread; set operations are atomic."""
+        self._hanging.add(device.id)
+        try:
+            return health.check(device, rules)
+        finally:
+            self._hanging.discard(device.id)
+
+    def _unfit(self) -> dict[DeviceId, str]:
+        return {id_: j.reason for id_, j in self._judgements.items() if not j.fit}
+
+    async def _next(self, version: int) -> None:
+        wait_s = min(self._due.values(), default=float("inf")) - self._now()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if wait_s == float("inf") else max(wait_s, 0.0)):
+                await self._inventory.newer_than(version)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _look_at_all(items: Sequence[tuple[Device, Health]]) -> list[Verdict]:
+    return [health.check(device, rules) for device, rules in items]
