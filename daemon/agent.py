@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-import structlog
-
 import ringbolt
 from daemon import report
 from daemon.config import Config
@@ -25,6 +23,7 @@ from daemon.holders import Holders
 from daemon.http import Page, serving
 from daemon.injector import Injector
 from daemon.inventory import Inventory
+from daemon.lean import structlog
 from daemon.metrics import Metrics
 from daemon.options import Registration
 from daemon.plugin import DevicePlugin

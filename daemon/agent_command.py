@@ -11,6 +11,15 @@ from daemon.agent import Agent, Options
 from daemon.command_options import CONFIG, KUBELET_DIR, RUN_DIR, STATE_DIR, path_option
 from daemon.problem import ConfigError
 
+PORT_MAX = 65535
+
+
+def _address(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if value and not (host and colon and port.isdecimal() and int(port) <= PORT_MAX):
+        raise click.BadParameter(f"{value!r} is not HOST:PORT, such as 127.0.0.1:9808")
+    return value
+
 
 @click.command()
 @CONFIG
@@ -21,6 +30,7 @@ from daemon.problem import ConfigError
 @click.option(
     "--http",
     default="127.0.0.1:9808",
+    callback=_address,
     show_default=True,
     metavar="HOST:PORT",
     help="Where /healthz, /metrics and /devices are served; empty: nowhere.",

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-import structlog
 
 from daemon.backoff import Backoff
 from daemon.directory_watch import DirectoryWatch
+from daemon.lean import structlog
 from daemon.metrics import Metrics
 from daemon.plugin import DevicePlugin
 from daemon.registration import Plugin, RegistrationError, Route

@@ -10,9 +10,8 @@ import contextlib
 import functools
 from collections.abc import Sequence
 
-import structlog
-
 from daemon.inventory import Inventory
+from daemon.lean import structlog
 from daemon.offload import in_thread
 from ringbolt.devices import health
 from ringbolt.devices.device import Device, DeviceId, Snapshot

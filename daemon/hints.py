@@ -9,8 +9,7 @@ import time
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
-import structlog
-
+from daemon.lean import structlog
 from ringbolt.devices.tree import SysPath
 from ringbolt.devices.uevents import Uevents
 

@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
-import structlog
-
+from daemon.lean import structlog
 from daemon.pod_resources import Holdings, PodResourcesError, read_holdings
 from ringbolt.devices.device import UnitId
 from ringbolt.devices.resource import ResourceName

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-import structlog
+from daemon.lean import structlog
 
 READ_TIMEOUT_S = 5.0
 
@@ -32,11 +32,17 @@ Pages = Mapping[str, Callable[[], Page]]
 async def serving(address: str, pages: Pages) -> AsyncGenerator[None]:
     """Serve `pages` at "HOST:PORT" (port 0: any) while the context lasts; "" serves nothing.
 
-    Raises OSError where the address cannot be had.
+    Where the address cannot be had, that is logged: pods get their devices all the same.
     """
-    if not address:
+    server = await _listen(address, pages) if address else None
+    try:
         yield
-        return
+    finally:
+        if server:
+            server.close()
+
+
+async def _listen(address: str, pages: Pages) -> asyncio.Server | None:
     host, _, port = address.rpartition(":")
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,10 +51,13 @@ async def serving(address: str, pages: Pages) -> AsyncGenerator[None]:
             await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(answer, host.strip("[]") or None, int(port), limit=8192)
+    try:
+        server = await asyncio.start_server(answer, host.strip("[]") or None, int(port), limit=8192)
+    except OSError as error:
+        _log.error("http not served; choose another --http", address=address, error=str(error))
+        return None
     _log.info("http serving", addresses=[s.getsockname()[:2] for s in server.sockets])
-    async with server:
-        yield
+    return server
 
 
 async def _page(reader: asyncio.StreamReader, pages: Pages) -> Page:

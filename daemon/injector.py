@@ -7,9 +7,8 @@ cannot be written fails every Allocate of its resource with the reason, until it
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-import structlog
-
 from daemon import cdi
+from daemon.lean import structlog
 from ringbolt.devices import links
 from ringbolt.devices.device import Device, DeviceId, Snapshot, device_of
 from ringbolt.devices.injection import Injection, Surroundings, plan

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import structlog
-
 from daemon import state_file
 from daemon.departures import Departures
 from daemon.directory_watch import DirectoryWatch, Unsubscribe
 from daemon.hints import Hints, Where, hearing_uevents
+from daemon.lean import structlog
 from daemon.offload import in_thread
 from ringbolt.devices import plain_paths
 from ringbolt.devices.assemble import Assembly, assemble

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-import structlog
-
+from daemon.lean import structlog
 from protos import deviceplugin_v1beta1_pb2 as v1beta1
 from ringbolt.devices.device import Device, Gone, Snapshot, State
 from ringbolt.devices.resource import ResourceName

@@ -3,7 +3,7 @@
 import logging
 import sys
 
-import structlog
+from daemon.lean import structlog
 
 
 def configure(form: str, level: str) -> None:

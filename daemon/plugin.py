@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import grpc
-import structlog
 
 from daemon.inventory import Inventory
+from daemon.lean import structlog
 from daemon.listing import EMPTY, listing
 from daemon.metrics import Metrics
 from daemon.streams import Ending, Streams

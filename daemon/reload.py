@@ -8,11 +8,10 @@ import asyncio
 import functools
 from pathlib import Path
 
-import structlog
-
 from daemon import config
 from daemon.config import Config
 from daemon.directory_watch import DirectoryWatch
+from daemon.lean import structlog
 from daemon.offload import in_thread
 from daemon.problem import ConfigError, Problem
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
+from daemon.lean import structlog
 
 T = TypeVar("T")
 
