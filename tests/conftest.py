@@ -6,6 +6,7 @@ Fixtures only; what one layer alone needs stands in its own conftest.
 import ctypes
 import gc
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ def real_root() -> bool:
 
 def pytest_configure() -> None:
     """Make orphans ours, so that none is lost, and guard libc before anything of ours loads it."""
+    # Users have no sbin on their path, yet many of its programs serve them in a user namespace.
+    os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     sys.addaudithook(_audit)
     vars(ctypes)["CDLL"] = _GuardedLibrary
@@ -48,6 +51,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("root"):
                 item.add_marker(pytest.mark.skip(reason="needs real root: run as root"))
+
+
+@pytest.fixture(scope="session")
+def need_program() -> Callable[[str, str], str]:
+    """Find a program by its name, or skip, naming the Debian package that has it."""
+
+    def find(name: str, package: str) -> str:
+        if not (path := shutil.which(name)):
+            pytest.skip(f"needs {name}: apt-get install {package}")
+        return path
+
+    return find
 
 
 # --- Doors: effects on the machine that a layer can forbid -----------------------------------

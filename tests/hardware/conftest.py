@@ -5,7 +5,6 @@ names holds more (`*.umockdev`), which are data of others and never copied here.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -37,10 +36,9 @@ def recorded() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def on_machine() -> OnMachine:
+def on_machine(need_program: Callable[[str, str], str]) -> OnMachine:
     """Run a Python program that sees a recorded machine in /sys, /dev and udev."""
-    if not (umockdev := shutil.which("umockdev-run")):
-        pytest.skip("needs umockdev-run: apt-get install umockdev")
+    umockdev = need_program("umockdev-run", "umockdev")
 
     def run(recording: Path, program: str) -> str:
         command = [umockdev, "-d", str(recording), "--", sys.executable, "-c", program]

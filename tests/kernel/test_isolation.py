@@ -56,6 +56,12 @@ def _orphan(folder: Path) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _programs(need_program: Callable[[str, str], str]) -> None:
+    need_program("ip", "iproute2")
+    need_program("losetup", "mount")
+
+
 @pytest.mark.parametrize("turn", [1, 2])
 def test_the_namespaces_are_fresh_for_each_test(turn: int, remains: Remains) -> None:
     assert remains.look("links") == {"link lo"}, turn
