@@ -27,9 +27,9 @@ coverage: ## Run all tests and show which branches none of them took
 	@.venv/bin/coverage combine --quiet
 	@.venv/bin/coverage report
 
-bench: ## Measure the agent on this machine (root shows all of it)
+bench: ## Measure the agent on this machine (root shows all of it); BENCH=--quick is shorter
 	@scripts/setup run
-	@.venv/bin/python -m benchmarks
+	@.venv/bin/python -m benchmarks $(BENCH)
 
 protos: ## Generate the gRPC code from protos/*.proto
 	@scripts/setup test
