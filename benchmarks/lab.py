@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,7 @@ def _write(folder: Path, configuration: str) -> Path:
 
 
 @asynccontextmanager
-async def lab(folder: Path, configuration: str) -> AsyncIterator[Lab]:
+async def lab(folder: Path, configuration: str) -> AsyncGenerator[Lab]:
     """Start a kubelet and an agent below `folder`, and stop both. Raises LabError."""
     config = await asyncio.to_thread(_write, folder, configuration)
     async with Kubelet(folder / "kubelet") as kubelet:

@@ -83,7 +83,7 @@ async def _plug(running: Lab, number: int) -> float:
 
 
 async def _unplug(running: Lab, number: int) -> float:
-    """Until nothing healthy is listed; a device leaves the list once the kubelet says it is free."""
+    """Until nothing healthy is listed; it leaves the list when the kubelet says that it is free."""
     mark, begin = len(running.kubelet.log), time.monotonic()
     loop.remove(number)
     event = await running.without_healthy(RESOURCE, mark)
