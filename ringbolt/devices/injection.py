@@ -184,7 +184,7 @@ def _named(
             if number and not parsed.variables:
                 continue
             name, attempt = base, number
-            while name in named or (attempt and name in reserved | bases.keys()):
+            while name in named or (attempt and name in reserved):
                 name, attempt = f"{base}{joint}{attempt}", attempt + 1
             named[name] = variables.render_text(parsed, scope.texts)
     return named

@@ -69,7 +69,9 @@ class Qualifiers:
 
     def settle(self, path: str) -> str:
         """`path`, or with the resource's suffix where another resource may give `path`."""
-        return path + self.suffix if any(other.gives(path) for other in self.others) else path
+        while any(other.gives(path) for other in self.others):
+            path += self.suffix
+        return path
 
 
 def qualify(resources: Sequence[Resource]) -> Mapping[ResourceName, Qualifiers]:
@@ -77,6 +79,7 @@ def qualify(resources: Sequence[Resource]) -> Mapping[ResourceName, Qualifiers]:
     env = _settle_names(resources, lambda resource: resource.env, _env_names)
     notes = _settle_names(resources, lambda resource: resource.annotations, _annotation_names)
     variables = _variables(resources, env)
+    suffixes = _suffixes(resources)
     paths = _settle_paths(resources)
     settled: dict[ResourceName, Qualifiers] = {}
     for resource in resources:
@@ -93,7 +96,7 @@ def qualify(resources: Sequence[Resource]) -> Mapping[ResourceName, Qualifiers]:
                 | {given for other in rest for given in notes[other].values()}
             ),
             others=tuple(shape for other in rest for _, shape in paths[other].values()),
-            suffix=_path_suffix(part_of(name)),
+            suffix=suffixes[name],
         )
     return settled
 
@@ -163,6 +166,14 @@ def _variables(
         variables[resource.name] = next(name for name in free if name not in taken)
         taken.add(variables[resource.name])
     return variables
+
+
+def _suffixes(resources: Sequence[Resource]) -> dict[ResourceName, str]:
+    suffixes: dict[ResourceName, str] = {}
+    for resource in resources:
+        free = map(_path_suffix, _qualified(resource))
+        suffixes[resource.name] = next(text for text in free if text not in suffixes.values())
+    return suffixes
 
 
 def _settle_paths(

@@ -1,21 +1,28 @@
 """Names of several resources in one container: the first keeps its name, none are lost."""
 
-import itertools
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ringbolt.devices.device import Device, DeviceId, Member
+from ringbolt.devices.injection import Surroundings, plan
 from ringbolt.devices.qualifiers import qualify
 from ringbolt.devices.resource import Container, MountEntry, Resource, ResourceName
 
 ENV_NAMES = ["PORT", "PORT_1", "PORT_GPS", "RINGBOLT_GPS"]
-PATHS = [None, "/dev/a", "/dev/a0", "/dev/a{index}", "/dev/a{index}0", "/dev/{name}", "/dev/a-gps"]
+PATHS = [None, "/dev/a", "/dev/a0", "/dev/a{index}", "/dev/a{index}0", "/dev/a-1", "/dev/a-gps"]
 
 
 def resource(name: str, path: str | None = None, *env: str) -> Resource:
     return Resource(
         ResourceName(name), (), container=Container(path), env=dict.fromkeys(env, "{id}")
     )
+
+
+def device(owner: Resource, ident: str, *dev_nodes: str) -> Device:
+    members = tuple(Member(f"m{n}", node, "tty") for n, node in enumerate(dev_nodes))
+    return Device(DeviceId(ident), owner.name, members)
 
 
 def test_a_resource_alone_keeps_every_name() -> None:
@@ -37,6 +44,17 @@ def test_the_later_resource_adds_its_name() -> None:
     assert names[first.name].suffixes == {"/dev/port{index}": ""}
     assert names[later.name].suffixes == {"/dev/port{index}": "-gps-1"}
     assert names[later.name].variable == "RINGBOLT_GPS_1"
+
+
+def test_a_configured_name_is_not_taken_by_a_qualified_one() -> None:
+    first, later, explicit = (
+        resource("x.example/a", None, "PORT"),
+        resource("x.example/gps", None, "PORT"),
+        resource("x.example/c", None, "PORT_GPS"),
+    )
+    names = qualify([first, later, explicit])
+    assert names[later.name].env == {"PORT": "PORT_X_EXAMPLE_GPS"}
+    assert names[explicit.name].env == {"PORT_GPS": "PORT_GPS"}
 
 
 def test_equal_names_under_two_prefixes_are_told_apart_by_the_prefix() -> None:
@@ -94,15 +112,25 @@ def test_a_path_of_the_host_gives_way_to_a_template_of_another_resource() -> Non
             st.sampled_from(["a.example/gps", "b.example/gps", "a.example/GPS", "a.example/gps-1"]),
             st.sampled_from(PATHS),
             st.lists(st.sampled_from(ENV_NAMES), unique=True),
+            st.lists(st.integers(0, 2), max_size=3),
         ),
         unique_by=lambda entry: entry[0],
     )
 )
-def test_no_two_resources_are_given_one_name(
-    entries: list[tuple[str, str | None, list[str]]],
+def test_nothing_of_several_resources_collides_in_one_container(
+    entries: list[tuple[str, str | None, list[str], list[int]]],
 ) -> None:
-    names = qualify([resource(name, path, *env) for name, path, env in entries])
-    given_names = [given for one in names.values() for given in (*one.env.values(), one.variable)]
-    assert len(given_names) == len(set(given_names))
-    shapes = [shape.text for one in itertools.islice(names.values(), 1) for shape in one.others]
-    assert len(shapes) == len(set(shapes))
+    resources = [resource(name, path, *env) for name, path, env, _ in entries]
+    names = qualify(resources)
+    env: list[str] = []
+    paths: list[str] = []
+    for number, (wanted, (*_, counts)) in enumerate(zip(resources, entries, strict=True)):
+        devices = [
+            device(wanted, f"r{number}d{n}", *(f"/dev/a{number}{n}{m}" for m in range(count)))
+            for n, count in enumerate(counts)
+        ]
+        injection = plan(wanted, devices, Surroundings(Path("/links")), names[wanted.name])
+        env += injection.env
+        paths += [node.container_path for node in injection.nodes]
+    assert len(env) == len(set(env))
+    assert len(paths) == len(set(paths))
