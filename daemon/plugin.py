@@ -31,6 +31,9 @@ CODES = {
 }
 """The one table from this door's errors to gRPC codes."""
 
+DETAILS_CHARACTERS = 500
+"""An error travels percent-encoded as a header, and beyond 8 KiB of headers the call breaks."""
+
 _log = structlog.get_logger()
 
 
@@ -173,7 +176,7 @@ class DevicePlugin(v1beta1_grpc.DevicePluginServicer):
 
 
 async def _abort(context: Context, error: AllocationError) -> NoReturn:
-    await context.abort(CODES[type(error)], str(error))
+    await context.abort(CODES[type(error)], str(error)[:DETAILS_CHARACTERS])
 
 
 def _units(ids: Sequence[str]) -> list[UnitId]:

@@ -34,6 +34,8 @@ class Faults:
     """Register is answered, but ListAndWatch is never called (kubernetes#125501)."""
     refuse: int = 0
     """Register is answered with an error."""
+    skip_wipes: int = 0
+    """A start leaves the plugins' sockets where they are; only kubelet.sock is made anew."""
 
 
 class Registrar:

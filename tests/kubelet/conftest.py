@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ringbolt.sandbox.events import EventKind
 from ringbolt.sandbox.generation import GENERATIONS, Generation
 from ringbolt.sandbox.kubelet import Kubelet
 from ringbolt.sandbox.settings import Settings, Timings
+from tests.kubelet.agent_process import Agent, Nodes
 
 QUICK = Timings(reconcile_s=0.05, first_back_off_s=0.05, longest_back_off_s=0.2, dial_s=2.0)
 
@@ -30,6 +32,26 @@ def generation(request: pytest.FixtureRequest) -> Generation:
     """Each kubelet generation in turn."""
     found: Generation = request.param
     return found
+
+
+@pytest.fixture
+def nodes(root: Path) -> Nodes:
+    """Device nodes for the agent to find."""
+    return Nodes(root.parent / "dev")
+
+
+@pytest.fixture
+def agent(root: Path) -> Agent:
+    """The real agent, to be configured and started."""
+    return Agent(root.parent, root)
+
+
+@pytest.fixture
+def faultless(kubelet: Kubelet) -> Iterator[Kubelet]:
+    """That kubelet; nothing that breaks the contract may reach it."""
+    yield kubelet
+    broken = (EventKind.VIOLATION, EventKind.CONFLICT, EventKind.FAULT)
+    assert [str(event) for event in kubelet.log.since() if event.kind in broken] == []
 
 
 @pytest.fixture
