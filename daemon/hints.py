@@ -77,21 +77,31 @@ class Hints:
 
 @contextlib.contextmanager
 def hearing_uevents(hints: Hints) -> Generator[None]:
-    """Feed the kernel's and udev's events to `hints` while the context lasts."""
-    loop = asyncio.get_running_loop()
-    with contextlib.closing(Uevents()) as uevents:
+    """Feed the kernel's and udev's events to `hints` while the context lasts.
 
-        def hear() -> None:
-            heard = uevents.read()
-            if heard.overflow:
-                _log.warning("uevents lost", action="looking at every device")
-            if heard.paths or heard.overflow:
-                hints.add(heard.paths, full=heard.overflow)
-
-        for fd in uevents.filenos():
-            loop.add_reader(fd, hear)
+    A kernel without uevents (gVisor, some sandboxes) is no reason to stop: what plain paths and
+    the regular look at everything find is served all the same.
+    """
+    with contextlib.ExitStack() as undo:
         try:
-            yield
-        finally:
-            for fd in uevents.filenos():
-                loop.remove_reader(fd)
+            uevents = undo.enter_context(contextlib.closing(Uevents()))
+        except OSError as error:
+            _log.warning("no uevents here: a new device is seen within a minute", error=str(error))
+        else:
+            _listen(uevents, hints, undo)
+        yield
+
+
+def _listen(uevents: Uevents, hints: Hints, undo: contextlib.ExitStack) -> None:
+    loop = asyncio.get_running_loop()
+
+    def hear() -> None:
+        heard = uevents.read()
+        if heard.overflow:
+            _log.warning("uevents lost", action="looking at every device")
+        if heard.paths or heard.overflow:
+            hints.add(heard.paths, full=heard.overflow)
+
+    for fd in uevents.filenos():
+        loop.add_reader(fd, hear)
+        undo.callback(loop.remove_reader, fd)
