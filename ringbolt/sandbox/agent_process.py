@@ -96,10 +96,20 @@ async def start_agent(place: AgentPlace) -> AgentProcess:
     return AgentProcess(place, process)
 
 
+async def check_configuration(file: Path) -> None:
+    """Raise AgentError with all that `ringbolt config check` finds wrong."""
+    await _answer(sys.executable, "-m", "daemon", "config", "check", str(file))
+
+
 async def list_devices(place: AgentPlace) -> Mapping[str, Any]:
     """What `ringbolt devices -o json` prints. Raises AgentError."""
+    found: dict[str, Any] = json.loads(await _answer(*place.devices_command()))
+    return found
+
+
+async def _answer(*command: str) -> bytes:
     process = await asyncio.create_subprocess_exec(
-        *place.devices_command(),
+        *command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -107,9 +117,9 @@ async def list_devices(place: AgentPlace) -> Mapping[str, Any]:
     )
     out, err = await process.communicate()
     if process.returncode:
-        raise AgentError(f"`ringbolt devices` failed: {err.decode(errors='replace').strip()}")
-    found: dict[str, Any] = json.loads(out)
-    return found
+        said = (err + out).decode(errors="replace").strip()
+        raise AgentError(f"`ringbolt {' '.join(command[3:])}` failed:\n{said}")
+    return out
 
 
 def last_lines(log: Path) -> str:

@@ -145,10 +145,17 @@ def _start(plan: dict[str, Any], status: int) -> NoReturn:
 
 def _enter_terminal(plan: dict[str, Any]) -> None:
     """Standard input: the terminal the user lent, or nothing."""
-    source = plan["terminal_fd"]
-    if source is None:
-        source = os.open("/dev/null", os.O_RDONLY)
-    os.dup2(source, 0)
+    terminal = plan["terminal_fd"]
+    if terminal is None:
+        os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+        return
+    os.dup2(terminal, 0)
+    os.close(terminal)
+    # A shell goes back to the process group it found; that of the sandbox it could not even name.
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    os.tcsetpgrp(0, os.getpid())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
 
 
 def _become(plan: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line that a container wrote; `stream` is "stdout" or "stderr"."""
+    """One line that a container wrote; `container` is POD/NAME, `stream` "stdout" or "stderr"."""
 
     container: str
     stream: str
@@ -97,7 +97,12 @@ async def start(
     with contextlib.ExitStack() as undo:
         undo.callback(os.close, theirs)
         reader = await _open_reader(own)
-        passed = [theirs] if terminal is None else [theirs, terminal]
+        passed = [theirs]
+        if terminal is not None:
+            # A number of its own: the child's standard input is the leash.
+            terminal = os.dup(terminal)
+            undo.callback(os.close, terminal)
+            passed.append(terminal)
         process = await _spawn(passed, captured=terminal is None)
     started = ContainerProcess(name, process)
     whole = {**plan, "status_fd": theirs, "terminal_fd": terminal}

@@ -1,33 +1,35 @@
 """The demo: both sides started on this machine's hardware, pods run on it, a device replugged.
 
-The order of events and what they are worth saying; how it looks is `demo_report`'s.
+The order of events and what they are worth saying; how it looks is `report`'s.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from ringbolt.sandbox.ability import Ability, Means, find_ability
 from ringbolt.sandbox.agent_process import list_devices
-from ringbolt.sandbox.demo_report import DemoReport
 from ringbolt.sandbox.events import Event
 from ringbolt.sandbox.examples import example
 from ringbolt.sandbox.pod import Pod
 from ringbolt.sandbox.pod_file import load_pods
 from ringbolt.sandbox.pod_worker import PodFailedError, PodWorker, Progress, Step
+from ringbolt.sandbox.report import Report
 from ringbolt.sandbox.session import Session, open_session
 from ringbolt.sandbox.stage import Stage, open_stage
+
+T = TypeVar("T")
 
 _ROUNDS = 10
 _CHANGE_DEADLINE_S = 10.0
 
 
-async def run_demo(report: DemoReport) -> int:
+async def run_demo(report: Report) -> int:
     """Show the main job; 0 if all that this user may do worked."""
     ability = await asyncio.to_thread(find_ability)
     with contextlib.ExitStack() as undo:
@@ -41,7 +43,7 @@ async def run_demo(report: DemoReport) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Demo:
-    report: DemoReport
+    report: Report
     session: Session
     stage: Stage
     ability: Ability
@@ -68,13 +70,13 @@ class _Demo:
     async def _pod(self, name: str, pod: Pod) -> int:
         """Run one pod; 1 if it failed although all it needs is there."""
         report = self.report
-        report.pod(name, pod)
+        report.pod(f"examples/{name}", pod)
         if self.ability.means is Means.NONE:
             return await self._allocate_only(pod)
         if lacking := self.session.kubelet.lacks(pod):
             report.left_out(f"not run: this machine has too little of it ({', '.join(lacking)})")
             return 0
-        worker = PodWorker(self.session.kubelet, self.session.runtime, observer=self._progress)
+        worker = PodWorker(self.session.kubelet, self.session.runtime, observer=report.progress)
         try:
             outcome = await worker.run(pod)
         except PodFailedError as error:
@@ -90,19 +92,11 @@ class _Demo:
             return 0
         began = time.monotonic()
         admitted = await kubelet.admit(pod)
-        self._progress(Progress(Step.ADMITTED, pod, "", time.monotonic() - began, "", admitted))
+        took = time.monotonic() - began
+        self.report.progress(Progress(Step.ADMITTED, pod, took_s=took, admitted=admitted))
         await kubelet.remove(pod.uid)
         self.report.left_out("admitted but not run: no namespaces for this user")
         return 0
-
-    def _progress(self, progress: Progress) -> None:
-        if progress.step is Step.ADMITTED and progress.admitted is not None:
-            self.report.took("pod: admission with Allocate", progress.took_s)
-            self.report.given(progress.admitted)
-        elif progress.step is Step.STARTED:
-            self.report.took("container: create and start", progress.took_s)
-        elif progress.step is Step.ENDED:
-            self.report.ended(progress.container, progress.detail)
 
     async def _replug(self) -> None:
         """Take the stage's device away and bring it back, and see the kubelet's list change."""
@@ -130,7 +124,7 @@ class _Demo:
         last = await self.session.listed(mark)
         self.report.took("kubelet restarted until every resource is back", last - began)
 
-    async def _timed(self, what: str, work: "Any") -> Any:
+    async def _timed(self, what: str, work: Awaitable[T]) -> T:
         began = time.monotonic()
         result = await work
         self.report.took(what, time.monotonic() - began)

@@ -62,12 +62,17 @@ def _ignore(_: Progress) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PodWorker:
-    """Runs pods on a kubelet and a runtime. `patience_s`: how long a pod may wait for devices."""
+    """Runs pods on a kubelet and a runtime.
+
+    `patience_s`: how long a pod may wait for devices; `terminal`: a descriptor that is every
+    container's standard input, for a shell.
+    """
 
     kubelet: Kubelet
     runtime: Runtime
     patience_s: float = 10.0
     observer: Callable[[Progress], None] = field(default=_ignore)
+    terminal: int | None = None
 
     async def run(self, pod: Pod) -> Outcome:
         """Run the pod until its containers have ended for good, and delete it.
@@ -120,7 +125,7 @@ class PodWorker:
         while True:
             container = await self._start(sandbox, spec)
             began = time.monotonic()
-            code = await container.wait()
+            code = await self._wait(container, sandbox.pod)
             took = time.monotonic() - began
             self._tell(Step.ENDED, sandbox, spec, took, f"exit code {code}")
             if not policy.again(code):
@@ -129,10 +134,18 @@ class PodWorker:
             await asyncio.sleep(back_off_s)
             back_off_s = min(2 * back_off_s, _LONGEST_BACK_OFF_S)
 
+    async def _wait(self, container: ContainerProcess, pod: Pod) -> int:
+        """Its exit code; on cancellation it is asked to end, and has the pod's grace for it."""
+        try:
+            return await container.wait()
+        except asyncio.CancelledError:
+            await container.stop(pod.grace_s)
+            raise
+
     async def _start(self, sandbox: PodSandbox, spec: ContainerSpec) -> ContainerProcess:
         began = time.monotonic()
         options = await self.kubelet.run_options(sandbox.pod.uid, spec.name)
-        container = await sandbox.start(spec, options)
+        container = await sandbox.start(spec, options, terminal=self.terminal)
         self._tell(Step.STARTED, sandbox, spec, time.monotonic() - began)
         return container
 

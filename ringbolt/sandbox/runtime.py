@@ -93,7 +93,8 @@ class PodSandbox:
         Raises CreateError (a device is missing, ...) and StartError (no such program, ...).
         """
         plan = self._plan(spec, options)
-        container = await container_process.start(spec.name, plan, terminal=terminal)
+        name = f"{self.pod.name}/{spec.name}"
+        container = await container_process.start(name, plan, terminal=terminal)
         self._started.append(container)
         container.follow(self.runtime.listener)
         return container

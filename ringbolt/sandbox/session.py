@@ -40,13 +40,12 @@ class Session:
     async def listed(self, mark: int = 0) -> float:
         """Wait until every resource is listed; the moment (time.monotonic) when the last was."""
 
-        def last() -> float | None:
-            seen = self._lists(mark)
-            return max(seen.values()) if seen.keys() >= set(self.resources) else None
+        def all_listed() -> bool:
+            return self._lists(mark).keys() >= set(self.resources)
 
-        waiting = asyncio.create_task(self.kubelet.wait_for(last, _REGISTERED_DEADLINE_S))
+        waiting = asyncio.create_task(self.kubelet.wait_for(all_listed, _REGISTERED_DEADLINE_S))
         await self.agent.unless_it_ends(waiting)
-        return waiting.result() or 0.0
+        return max(self._lists(mark).values(), default=time.monotonic())
 
     def _lists(self, mark: int) -> Mapping[str, float]:
         """Each resource's first list since `mark`."""

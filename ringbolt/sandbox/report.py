@@ -1,4 +1,4 @@
-"""How the demo looks: coloured and live on a terminal, plain lines elsewhere."""
+"""How demo and run look: coloured and live on a terminal, plain lines elsewhere."""
 
 import platform
 import statistics
@@ -12,12 +12,20 @@ from ringbolt.sandbox.ability import Ability
 from ringbolt.sandbox.container_process import LogLine
 from ringbolt.sandbox.kubelet import Admitted
 from ringbolt.sandbox.pod import Pod
+from ringbolt.sandbox.pod_worker import Progress, Step
 from ringbolt.sandbox.run_options import RunOptions
 
 _MS = 1000.0
+_WIDTH_OF_A_FILE = 132
 
 
-class DemoReport:
+def open_console() -> Console:
+    """Standard output; what is no terminal has no width, and tables there need some."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDTH_OF_A_FILE)
+
+
+class Report:
     """Prints what happens and keeps every duration for the summary."""
 
     def __init__(self, console: Console) -> None:
@@ -40,7 +48,7 @@ class DemoReport:
 
     def doing(self, what: str) -> None:
         """Say what is waited for."""
-        self._console.print(f"… {what}", style="dim", highlight=False)
+        self._print(f"… {what}", "dim")
 
     def devices(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """What was found and which resource serves it."""
@@ -56,27 +64,34 @@ class DemoReport:
         self._console.print(table)
 
     def pod(self, source: str, pod: Pod) -> None:
-        """A pod's turn begins."""
+        """A pod's turn begins; `source` is the file that it is from."""
         wanted = {name: n for c in pod.containers for name, n in c.limits.items()}
         asks = ", ".join(f"{name}: {number}" for name, number in wanted.items())
-        self._heading(f"Pod {pod} (examples/{source}) asks for {asks}")
+        self._heading(f"Pod {pod} ({source}) asks for {asks}")
 
-    def given(self, admitted: Admitted) -> None:
+    def _given(self, admitted: Admitted) -> None:
         """What the kubelet was answered for each container."""
         for name, options in admitted.containers.items():
             for line in options_lines(options):
-                self._line(f"{name} is given {line}")
+                self._line(f"{admitted.pod.name}/{name} is given {line}")
 
     def log_line(self, line: LogLine) -> None:
         """One line that a container wrote."""
         style = "red" if line.stream == "stderr" else "cyan"
-        self._console.print(
-            f"  {line.container} | {line.text}", style=style, markup=False, highlight=False
-        )
+        self._print(f"  {line.container} | {line.text}", style)
 
-    def ended(self, container: str, detail: str) -> None:
-        """A container ended."""
-        self._line(f"{container} ended with {detail}")
+    def progress(self, progress: Progress) -> None:
+        """One step of a pod."""
+        name = f"{progress.pod.name}/{progress.container}"
+        if progress.admitted is not None:
+            self.took("pod: admission with Allocate", progress.took_s)
+            self._given(progress.admitted)
+        elif progress.step is Step.STARTED:
+            self.took("container: create and start", progress.took_s)
+        elif progress.step is Step.ENDED:
+            self._line(f"{name} ended with {progress.detail}")
+        elif progress.step is Step.BACKING_OFF:
+            self._line(f"{name} is started again in {progress.took_s:.0f} s")
 
     def replug(self, what: str, rounds: int) -> None:
         """The device's coming and going begins."""
@@ -88,11 +103,15 @@ class DemoReport:
 
     def left_out(self, text: str) -> None:
         """Something that is not shown, and why."""
-        self._console.print(f"  left out: {text}", style="yellow", markup=False, highlight=False)
+        self._print(f"  left out: {text}", "yellow")
+
+    def note(self, text: str) -> None:
+        """Something worth knowing."""
+        self._line(text)
 
     def failed(self, text: str) -> None:
         """Something that should have worked did not."""
-        self._console.print(f"  failed: {text}", style="bold red", markup=False, highlight=False)
+        self._print(f"  failed: {text}", "bold red")
 
     def summary(self, failed: int) -> None:
         """What each step took."""
@@ -108,14 +127,18 @@ class DemoReport:
         if failed:
             self.failed(f"{failed} of the pods; what they wrote stands above")
         else:
-            self._console.print("All of it worked.", style="green", highlight=False)
+            self._print("All of it worked.", "green")
 
     def _heading(self, text: str) -> None:
-        self._console.print()
-        self._console.print(text, style="bold", markup=False, highlight=False)
+        self._print("")
+        self._print(text, "bold")
 
     def _line(self, text: str) -> None:
-        self._console.print(f"  {text}", markup=False, highlight=False)
+        self._print(f"  {text}")
+
+    def _print(self, text: str, style: str = "") -> None:
+        """A line as it is: what pods and devices say is no markup, and may be long."""
+        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def options_lines(options: RunOptions) -> Iterable[str]:
