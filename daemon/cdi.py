@@ -21,7 +21,7 @@ from typing import Any
 
 from ringbolt.devices import placement
 from ringbolt.devices.device import Device, DeviceId
-from ringbolt.devices.placement import cdi_kind, cdi_name, node_paths
+from ringbolt.devices.placement import cdi_kind, cdi_name, variant_paths
 from ringbolt.devices.qualifiers import Qualifiers, qualify
 from ringbolt.devices.resource import Container, Resource, ResourceName
 from ringbolt.devices.tree import Tree
@@ -37,7 +37,7 @@ _PERMISSION_BITS = 0o7777
 class HostNode:
     """A device node of the host: `below` is its path under the member's, "" for the member itself.
 
-    `path` is no symlink and has none in it.
+    `path` is no symlink.
     """
 
     below: str
@@ -73,8 +73,9 @@ def spec(
     """
     entries: list[dict[str, Any]] = []
     for device in sorted(devices, key=lambda device: device.id):
-        for variant in range(variants.get(device.id, 0)):
-            paths = node_paths(resource, device, variant, qualifiers, tree)
+        numbers = range(variants.get(device.id, 0))
+        places = variant_paths(resource, device, numbers, qualifiers, tree)
+        for variant, paths in enumerate(places):
             nodes = list(_device_nodes(resource.container, device, paths, found))
             if nodes:
                 edits = {"deviceNodes": nodes}
@@ -102,7 +103,7 @@ def write(
     path = directory / file_name(resource.name)
     if content is None:
         return _remove(path)
-    text = json.dumps(content, indent=1) + "\n"
+    text = json.dumps(content) + "\n"
     if _read(path) == text:
         return False
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -131,9 +132,12 @@ def file_name(name: ResourceName) -> str:
 
 
 def _nodes_at(path: str) -> Iterator[HostNode]:
+    real = path
     try:
-        real = os.path.realpath(path, strict=True)
-        status = Path(real).lstat()
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
+            real = os.path.realpath(path, strict=True)
+            status = os.lstat(real)
     except OSError:
         return
     if not stat.S_ISDIR(status.st_mode):

@@ -6,10 +6,10 @@ who was answered what. Pure.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ringbolt.devices import variables
-from ringbolt.devices.device import Device, DeviceId, Member
+from ringbolt.devices.device import Device, DeviceId
 from ringbolt.devices.qualifiers import Qualifiers
 from ringbolt.devices.resource import Resource, ResourceName
 from ringbolt.devices.tree import Tree
@@ -29,9 +29,37 @@ def node_paths(
 
     The variant is `{index}` where the template has one; else it numbers what would be the same.
     """
-    end = qualifiers.suffixes.get(resource.container.path or "", "")
-    bases = [_base(resource, device, member, variant, tree) + end for member in device.members]
-    shift = 0 if uses_index(resource) else variant
+    return next(variant_paths(resource, device, [variant], qualifiers, tree))
+
+
+def variant_paths(
+    resource: Resource,
+    device: Device,
+    numbers: Iterable[int],
+    qualifiers: Qualifiers,
+    tree: Tree | None = None,
+) -> Iterator[tuple[str, ...]]:
+    """`node_paths` for each variant of `numbers`, looking up what they share once."""
+    text = resource.container.path
+    if text is None:
+        bases = tuple(member.dev_node for member in device.members)
+        yield from (_distinct(bases, number, qualifiers) for number in numbers)
+        return
+    parsed, indexed = variables.parse(text), uses_index(resource)
+    end = qualifiers.suffixes.get(text, "")
+    scopes = [(m.name, variables.values(device, m, tree, path=True)) for m in device.members]
+    for number in numbers:
+        index = {"index": str(number)}
+        bases = tuple(
+            variables.render_path(parsed, scope | index, name) + end for name, scope in scopes
+        )
+        yield _distinct(bases, 0 if indexed else number, qualifiers)
+
+
+def _distinct(bases: Sequence[str], shift: int, qualifiers: Qualifiers) -> tuple[str, ...]:
+    """The paths, numbered where they are alike, from the `shift`-th set of numbers on."""
+    if not shift and len(set(bases)) == len(bases) and not qualifiers.others:
+        return tuple(bases)
     total, seen = Counter(bases), Counter[str]()
     paths: dict[str, None] = {}
     for base in bases:
@@ -84,14 +112,6 @@ def cdi_kind(name: ResourceName) -> str:
 def cdi_name(device: DeviceId, variant: int) -> str:
     """The name of a device's variant within its CDI kind."""
     return f"{device}.{variant}" if variant else device
-
-
-def _base(resource: Resource, device: Device, member: Member, index: int, tree: Tree | None) -> str:
-    text = resource.container.path
-    if text is None:
-        return member.dev_node
-    scope = variables.values(device, member, tree, path=True) | {"index": str(index)}
-    return variables.render_path(variables.parse(text), scope, member.name)
 
 
 def _numbered(base: str, number: int, names: Qualifiers) -> str:
