@@ -20,7 +20,7 @@ LARGEST = 1 << 20
 DEEPEST = 40
 """Lists and mappings inside each other."""
 
-MOST = 100_000
+MOST = 50_000
 """Values in a file, counting what aliases repeat."""
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})

@@ -1,7 +1,10 @@
 """What is wrong with a configuration, and where: what every reader of it reports with."""
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+MOST = 1000
+"""Problems that are listed; beyond them a file is wrong as a whole."""
 
 SHOWN = 60
 """Characters of a configured value that a message may repeat: a value may be a secret."""
@@ -60,7 +63,8 @@ class ScalarError(ValueError):
 class Report:
     """Collects problems while a configuration is read."""
 
-    _problems: list[Problem] = field(default_factory=list[Problem])
+    _problems: dict[Problem, None] = field(default_factory=dict[Problem, None])
+    _unnoted: int = 0
 
     def error(self, place: Place, message: str, hint: str = "") -> None:
         """Note what refuses the configuration."""
@@ -72,19 +76,25 @@ class Report:
 
     def _note(self, place: Place, message: str, hint: str, severity: Severity) -> None:
         problem = Problem(place.file, place.line, place.column, message, hint, severity)
-        if problem not in self._problems:
-            self._problems.append(problem)
+        if len(self._problems) < MOST or problem in self._problems:
+            self._problems[problem] = None
+        else:
+            self._unnoted += 1
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Everything noted, in the order of the files' lines."""
-        return tuple(
-            sorted(self._problems, key=lambda one: (one.file, one.line, one.column, one.message))
+        found = sorted(
+            self._problems, key=lambda one: (one.file, one.line, one.column, one.message)
         )
+        if self._unnoted:
+            message = f"{self._unnoted} more problems are not listed"
+            found.append(replace(found[-1], message=message, hint="mend those above first"))
+        return tuple(found)
 
     def refuse_if_wrong(self) -> None:
         """Raise ConfigError if there is any error."""
-        if any(problem.severity is Severity.ERROR for problem in self._problems):
+        if self._unnoted or any(one.severity is Severity.ERROR for one in self._problems):
             raise ConfigError(self.problems)
 
 

@@ -5,6 +5,7 @@ stand in a file is the reader's knowledge, so a fault names its place by keys an
 """
 
 import difflib
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeGuard, cast
@@ -29,6 +30,9 @@ Place = tuple[str | int, ...]
 
 DEEPEST = 8
 """How far terms may be nested in each other."""
+
+LONGEST_WORD = 100
+"""Characters of an unknown word that are compared with the known ones."""
 
 NUMERIC_PROPERTIES = frozenset(
     {"ID_VENDOR_ID", "ID_MODEL_ID", "ID_USB_VENDOR_ID", "ID_USB_MODEL_ID"}
@@ -61,11 +65,16 @@ class Fault:
 
 def suggestion(word: str, known: Collection[str]) -> str:
     """`did you mean "x"?`, else the words that are known."""
+    return _suggestion(word[:LONGEST_WORD], tuple(sorted(known)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _suggestion(word: str, known: tuple[str, ...]) -> str:
     folded = {name.casefold(): name for name in known}
     close = difflib.get_close_matches(word.casefold(), folded, n=1)
     if close:
         return f'did you mean "{folded[close[0]]}"?'
-    return f"known are {', '.join(sorted(known))}" if known else ""
+    return f"known are {', '.join(known)}" if known else ""
 
 
 def parse_terms(value: object) -> tuple[tuple[Term, ...], tuple[Fault, ...]]:

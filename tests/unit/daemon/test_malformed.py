@@ -3,7 +3,7 @@
 import pytest
 
 from daemon.config import ConfigError, parse
-from daemon.problem import SHOWN, Severity
+from daemon.problem import MOST, SHOWN, Severity
 
 FILE = "ringbolt.yaml"
 RESOURCE = "resources:\n- name: a.b/c\n  select: [{path: /dev/x}]\n"
@@ -266,3 +266,11 @@ def test_a_long_value_is_not_repeated_whole() -> None:
     with pytest.raises(ConfigError) as caught:
         parse(f"{RESOURCE}  share: {secret}\n".encode(), FILE)
     assert len(caught.value.problems[0].message) < SHOWN + 40
+
+
+def test_a_file_that_is_wrong_throughout_is_not_listed_without_end() -> None:
+    text = "resources:\n" + "".join(f"- {{nam{index}: x}}\n" for index in range(5000))
+    with pytest.raises(ConfigError) as caught:
+        parse(text.encode(), FILE)
+    assert len(caught.value.problems) == MOST + 1
+    assert "14000 more problems" in caught.value.problems[-1].message
