@@ -1,7 +1,8 @@
 """Configurations: what the design's example means, every default, reloads, files and the check."""
 
 import random
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from daemon.options import (
     VolumeRule,
 )
 from daemon.problem import Problem, Severity
+from ringbolt.devices.clauses import FACTS
+from ringbolt.devices.grammar import CLAUSES
 from ringbolt.devices.pattern import parse_pattern
 from ringbolt.devices.resource import (
     Check,
@@ -37,6 +40,7 @@ from ringbolt.devices.resource import (
     Resource,
     ResourceName,
 )
+from ringbolt.devices.template import VARIABLES
 
 EXAMPLE = """\
 resources:
@@ -67,6 +71,7 @@ network:
   masquerade: true
   mtu: auto
 """
+
 RESOURCE = "resources:\n- name: a.b/c\n  select: [{path: /dev/x}]\n"
 
 
@@ -430,3 +435,35 @@ def _is_config_or_refused(data: bytes) -> None:
         assert problem.file == "f"
         assert 1 <= problem.line <= max(1, len(data.decode(errors="replace").splitlines()))
         assert problem.message
+
+
+# --- The reference ---------------------------------------------------------------------------
+
+REFERENCE = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
+EXAMPLES = re.findall(r"^```yaml\n(.*?)^```$", REFERENCE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_the_examples_of_the_reference_are_right(text: str) -> None:
+    assert parse(text.encode()).warnings == ()
+
+
+def test_the_reference_has_the_example_of_the_design() -> None:
+    assert parse(EXAMPLES[0].encode()) == parse(EXAMPLE.encode())
+
+
+KEYS = {
+    *(one.name for kind in (Container, Bandwidth) for one in fields(kind)),
+    *CLAUSES,
+    *(fact for facts in FACTS.values() for fact in facts),
+    *VARIABLES,
+    *(member.value for kind in (Check, Policy, VolumeKind) for member in kind),
+}
+
+
+@pytest.mark.parametrize("key", sorted(KEYS))
+def test_the_reference_names_every_key(key: str) -> None:
+    words = set(re.findall(r"[A-Za-z_]+", " ".join(re.findall(r"`([^`\n]+)`", REFERENCE))))
+    camel = re.sub(r"_(.)", lambda found: found[1].upper(), key)
+    starred = re.sub(r"_.*", "_", key)
+    assert {key, camel, starred} & words

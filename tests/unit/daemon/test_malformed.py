@@ -272,5 +272,6 @@ def test_a_file_that_is_wrong_throughout_is_not_listed_without_end() -> None:
     text = "resources:\n" + "".join(f"- {{nam{index}: x}}\n" for index in range(5000))
     with pytest.raises(ConfigError) as caught:
         parse(text.encode(), FILE)
+    # Three problems of each entry, and that there are too many entries.
     assert len(caught.value.problems) == MOST + 1
-    assert "14000 more problems" in caught.value.problems[-1].message
+    assert "14001 more problems" in caught.value.problems[-1].message
