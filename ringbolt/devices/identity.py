@@ -117,14 +117,17 @@ def _identity(
     inside = position(node, tree, below=owner.node)
     seen = memory.serials[owner.key]
     place = f"@{port}" if seen.shared and seen.port != port else ""
-    words = (_model(owner.node, tree), owner.serial, *inside)
+    words = (_model(owner.node, tree), owner.serial, *dict.fromkeys(inside))
     return Identity("/".join((f"{owner.key}{place}", *inside)), words)
 
 
 def _port_words(node: Node, tree: Tree, steps: tuple[str, ...]) -> tuple[str, ...]:
-    """The model, where a USB device says it, and the last steps: the first ones are the same."""
+    """The model and port of a USB device, else the last steps: the first ones are the same."""
     usb = next((place for place in tree.lineage(node) if place.devtype == "usb_device"), None)
-    return (_model(usb, tree) if usb else "", *steps[-3:])
+    if usb is None:
+        return steps[-3:]
+    inside = position(node, tree, below=usb)
+    return (_model(usb, tree), f"port-{usb.kernel.partition('-')[2]}", *dict.fromkeys(inside))
 
 
 def _model(device: Node, tree: Tree) -> str:

@@ -170,10 +170,10 @@ def _numbered_by(attribute: str) -> _Rule:
     return rule
 
 
-def _card(node: Node, tree: Tree) -> str | None:
+def _card(node: Node, tree: Tree) -> str | None:  # noqa: ARG001
     """`pcmC1D0p` -> `pcmD0p`, `controlC1` -> `control`: C is the number of the card."""
-    name = _name(node)
-    return None if name.startswith("card") or not tree.parent(node) else re.sub(r"C\d+", "", name)
+    found = re.fullmatch(r"([a-z]+)C\d+(D.+)?", _name(node))
+    return f"{found[1]}{found[2] or ''}" if found else None
 
 
 def _drm(node: Node, tree: Tree) -> str | None:  # noqa: ARG001
