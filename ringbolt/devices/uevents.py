@@ -63,10 +63,12 @@ class Uevents:
         paths: set[SysPath] = set()
         overflow = False
         for monitor in (self._kernel, self._udev):
+            overflow = _take_error(monitor.fileno()) or overflow
             try:
                 paths.update(self._heard(monitor))
             except OSError as error:
-                if error.errno != errno.ENOBUFS:
+                # pyudev polls before it receives, and says of a lost event only that poll failed.
+                if error.errno not in {errno.ENOBUFS, None}:
                     raise
                 overflow = True
         for event in self._records.read():
@@ -124,6 +126,15 @@ class Uevents:
                 target = os.readlink(f"{self._sys}/{link}")  # noqa: PTH115 (as text)
                 return SysPath(target[target.index("/devices/") :])
         return None
+
+
+def _take_error(fd: int) -> bool:
+    """Whether the netlink socket lost events since it was asked last; until then poll fails."""
+    with socket.socket(fileno=os.dup(fd)) as asked:
+        lost = asked.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if lost not in {0, errno.ENOBUFS}:
+        raise OSError(lost, f"uevent socket: {os.strerror(lost)}")
+    return lost == errno.ENOBUFS
 
 
 def _interface(index: int) -> str:
