@@ -56,7 +56,9 @@ class ContainerProcess:
 
     async def wait(self) -> int:
         """The exit code (128 + n for signal n), once it ended and all it wrote was read."""
-        await asyncio.gather(*self._readers)
+        if self._readers:
+            # Not gather: one who gives up waiting would cancel the reading for those who come next.
+            await asyncio.wait(self._readers)
         code = await self._process.wait()
         return code if code >= 0 else 128 - code
 
@@ -79,7 +81,7 @@ class ContainerProcess:
             self._process.stdin.write(f"{name}\n".encode("ascii"))
 
     async def _read(self, stream: str, reader: asyncio.StreamReader, listener: Listener) -> None:
-        while data := await reader.readline():
+        while data := await _line(reader):
             line = LogLine(self.name, stream, data.decode(errors="replace").rstrip("\n"))
             self.log.append(line)
             listener(line)
@@ -131,6 +133,14 @@ async def _spawn(passed: Sequence[int], *, captured: bool) -> asyncio.subprocess
         start_new_session=captured,
         limit=_LINE_MAX,
     )
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """The next line; b"" at the end. One that is too long is dropped, or its writer would block."""
+    try:
+        return await reader.readline()
+    except ValueError:
+        return b"(more than 1 MiB without a line's end)\n"
 
 
 async def _open_reader(fd: int) -> asyncio.StreamReader:

@@ -16,7 +16,7 @@ from ringbolt.sandbox.kubelet import AdmissionError, Admitted, Kubelet
 from ringbolt.sandbox.pod import ContainerSpec, Pod, RestartPolicy
 from ringbolt.sandbox.runtime import PodSandbox, Runtime
 
-_FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 10.0, 300.0
+_LONGEST_BACK_OFF_S = 300.0
 
 
 class Step(enum.Enum):
@@ -65,7 +65,7 @@ class PodWorker:
     """Runs pods on a kubelet and a runtime.
 
     `patience_s`: how long a pod may wait for devices; `terminal`: a descriptor that is every
-    container's standard input, for a shell.
+    container's standard input, for a shell; `first_back_off_s`: the kubelet's, doubled each time.
     """
 
     kubelet: Kubelet
@@ -73,6 +73,7 @@ class PodWorker:
     patience_s: float = 10.0
     observer: Callable[[Progress], None] = field(default=_ignore)
     terminal: int | None = None
+    first_back_off_s: float = 10.0
 
     async def run(self, pod: Pod) -> Outcome:
         """Run the pod until its containers have ended for good, and delete it.
@@ -121,7 +122,7 @@ class PodWorker:
         policy = sandbox.pod.restart_policy
         if until_success and policy is RestartPolicy.ALWAYS:
             policy = RestartPolicy.ON_FAILURE
-        back_off_s = _FIRST_BACK_OFF_S
+        back_off_s = self.first_back_off_s
         while True:
             container = await self._start(sandbox, spec)
             began = time.monotonic()

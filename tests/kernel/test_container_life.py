@@ -51,6 +51,13 @@ async def test_stop_asks_and_then_kills(
         assert await started.stop(grace_s) == code
 
 
+async def test_a_line_without_end_blocks_nobody(either: Lab) -> None:
+    ended = await either.run("head -c 3000000 /dev/zero | tr '\\0' x; echo; echo end")
+    assert ended.code == 0
+    assert ended.out[-1] == "end"
+    assert "(more than 1 MiB without a line's end)" in ended.out
+
+
 async def test_orphans_are_reaped(either: Lab) -> None:
     script = "(sleep 0.01 &) ; sleep 0.2; grep -l 'State:.Z' /proc/[0-9]*/status | wc -l"
     assert (await either.run(script)).out == ["0"]
