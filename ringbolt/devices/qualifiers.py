@@ -37,8 +37,10 @@ class Shape:
             return False
         return self.gives(other.skeleton) or other.gives(self.skeleton)
 
-    def gives(self, path: str) -> bool:
-        """Whether the template can become `path`."""
+    def gives(self, path: str, *, numbered: bool = False) -> bool:
+        """Whether the template can become `path`; `numbered`: or `path` without its last number."""
+        if numbered and self.gives(re.sub(r"-[0-9]+$", "", path)):
+            return True
         if self.skeleton is None or _NUMBER not in self.skeleton:
             return path == self.skeleton
         return _pattern(self.skeleton).fullmatch(path) is not None
@@ -69,9 +71,10 @@ class Qualifiers:
 
     def settle(self, path: str) -> str:
         """`path`, or with the resource's suffix where another resource may give `path`."""
-        while any(other.gives(path) for other in self.others):
-            path += self.suffix
-        return path
+        settled = path
+        while any(other.gives(settled, numbered=settled != path) for other in self.others):
+            settled += self.suffix
+        return settled
 
 
 def qualify(resources: Sequence[Resource]) -> Mapping[ResourceName, Qualifiers]:
@@ -171,7 +174,8 @@ def _variables(
 def _suffixes(resources: Sequence[Resource]) -> dict[ResourceName, str]:
     suffixes: dict[ResourceName, str] = {}
     for resource in resources:
-        free = map(_path_suffix, _qualified(resource))
+        # No qualifier has a dot: the text after the last one says whose path it is.
+        free = (f".{_lower(text)}" for text in _qualified(resource))
         suffixes[resource.name] = next(text for text in free if text not in suffixes.values())
     return suffixes
 

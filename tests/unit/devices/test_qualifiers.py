@@ -102,7 +102,7 @@ def test_the_same_mount_in_two_resources_is_no_conflict() -> None:
 def test_a_path_of_the_host_gives_way_to_a_template_of_another_resource() -> None:
     host, numbered = resource("x.example/a"), resource("x.example/b", "/dev/video{index}")
     names = qualify([host, numbered])[host.name]
-    assert names.settle("/dev/video0") == "/dev/video0-a"
+    assert names.settle("/dev/video0") == "/dev/video0.a"
     assert names.settle("/dev/media0") == "/dev/media0"
 
 
