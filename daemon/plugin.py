@@ -53,7 +53,7 @@ class DevicePlugin(v1beta1_grpc.DevicePluginServicer):
     def options(self) -> v1beta1.DevicePluginOptions:
         """What the kubelet may call; it reads them once for each registration."""
         return v1beta1.DevicePluginOptions(
-            pre_start_required=self._supply.resource.prestart is not None,
+            pre_start_required=self._supply.pre_starts,
             get_preferred_allocation_available=True,
         )
 

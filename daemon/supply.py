@@ -36,6 +36,8 @@ class Supply:
         self, resource: Resource, inventory: Inventory, holders: Holders, injector: Injector
     ) -> None:
         self.name: ResourceName = resource.name
+        self.pre_starts = resource.prestart is not None
+        """Fixed, as the kubelet asks once; the newest Snapshot may not know of a reload yet."""
         self._configured = resource
         self._inventory = inventory
         self._holders = holders

@@ -39,7 +39,7 @@ class Nodes:
 
 def is_node(path: str) -> bool:
     """Whether a container that is given `path` now would find a device there."""
-    return Path(path).is_char_device()
+    return Path(path).is_char_device() or Path(path).is_block_device()
 
 
 def leads_to(path: str) -> str:

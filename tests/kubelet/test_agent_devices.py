@@ -1,6 +1,7 @@
 """The agent against the embedded kubelet: devices, their health, and what containers get."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from protos import deviceplugin_v1beta1_pb2 as v1beta1
 from protos import deviceplugin_v1beta1_pb2_grpc as v1beta1_grpc
+from ringbolt.sandbox.allocator import AllocationError
 from ringbolt.sandbox.device_table import Quantity
 from ringbolt.sandbox.events import EventKind
 from ringbolt.sandbox.generation import V1_36
@@ -281,3 +283,43 @@ async def test_lists_stay_below_the_kubelets_limit(
     )
     assert len(listed.devices) < 80_000
     assert len(faultless.log.of(EventKind.STREAM_OPENED)) == 1
+
+
+async def test_pre_start_actions_run_before_every_start(
+    faultless: Kubelet, serving: Agent, nodes: Nodes
+) -> None:
+    """Adding the actions to a served resource is a new registration: its options change."""
+    starts, forbidden = serving.folder / "starts", serving.folder / "forbidden"
+    command = ["/bin/sh", "-c", f"echo once >> {starts}; test ! -e {forbidden}"]
+    serving.configure(nodes.resource("ttyX*", prestart={"command": command}))
+    await faultless.wait_for(
+        lambda: len(faultless.log.of(EventKind.REGISTERED, RESOURCE)) == 2, WAIT_S
+    )
+    await offers(faultless, 2)
+    pod = asking(RESOURCE)
+    await faultless.admit(pod)
+    for _ in range(2):
+        await faultless.run_options(pod.uid, "main")
+    assert starts.read_text() == "once\n" * 2
+    forbidden.touch()
+    with pytest.raises(AllocationError, match="PreStartContainer rpc failed with err: rpc error"):
+        await faultless.run_options(pod.uid, "main")
+
+
+async def test_owner_and_mode_come_by_cdi_and_the_node_by_both_ways(
+    faultless: Kubelet, serving: Agent, nodes: Nodes
+) -> None:
+    nodes.add("hidX0")
+    serving.configure(
+        nodes.resource("ttyX*"), nodes.resource("hidX*", SECOND, container={"mode": "0660"})
+    )
+    await offers(faultless, 1, SECOND)
+    admitted = await faultless.admit(asking(SECOND))
+    options = admitted.containers["main"]
+    assert len(options.devices) == 1
+    assert len(options.cdi_devices) == (1 if faultless.generation is V1_36 else 0)
+    for name in options.cdi_devices:
+        kind, _, device = name.partition("=")
+        specs = [json.loads(path.read_text()) for path in (serving.folder / "cdi").glob("*.json")]
+        (found,) = [spec for spec in specs if spec["kind"] == kind]
+        assert device in [entry["name"] for entry in found["devices"]]

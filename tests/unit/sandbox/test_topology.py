@@ -50,6 +50,8 @@ def test_reusable_devices_bind_to_their_node() -> None:
         (RESTRICTED, [(IMPOSSIBLE,)], 0b11, False),
         (SINGLE, [(ANY,)], None, True),
         (SINGLE, [(Hint(0b11, preferred=True),)], None, False),
+        (SINGLE, [(Hint(0b01, preferred=False),)], None, False),
+        (RESTRICTED, [(Hint(0b01, preferred=True),), (Hint(0b11, preferred=True),)], 0b01, False),
         (SINGLE, [(Hint(0b10, preferred=True), Hint(0b11, preferred=False))], 0b10, True),
         # Two resources that prefer different nodes: their union is all that is left.
         (
