@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import yaml
@@ -54,9 +54,10 @@ class _Demo:
         report.took("agent: start until every resource is listed", session.registered_s)
         report.devices(await self._timed("ringbolt devices: one look", self._look()))
         failed = 0
-        for name in ("fuse-and-tun.yaml", self.stage.pod):
-            for pod in load_pods(example(name)):
-                failed += await self._pod(name, pod)
+        (first,) = load_pods(example("fuse-and-tun.yaml"))
+        (second,) = load_pods(example(self.stage.pod))
+        failed += await self._pod("fuse-and-tun.yaml", first)
+        failed += await self._pod(self.stage.pod, self._with_the_rest(first, second))
         await self._replug()
         await self._restart_kubelet()
         await self._timed("agent: SIGTERM until it ended", session.agent.stop())
@@ -66,6 +67,14 @@ class _Demo:
     async def _look(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = (await list_devices(self.session.agent.place))["devices"]
         return found
+
+    def _with_the_rest(self, first: Pod, second: Pod) -> Pod:
+        """The second pod, asking also for one of each that the machine has and none asks for."""
+        status = self.session.kubelet.node_status()
+        asked = first.containers[0].limits
+        rest = {name: 1 for name in status if name not in asked and status[name].allocatable}
+        main = second.containers[0]
+        return replace(second, containers=(replace(main, limits={**rest, **main.limits}),))
 
     async def _pod(self, name: str, pod: Pod) -> int:
         """Run one pod; 1 if it failed although all it needs is there."""

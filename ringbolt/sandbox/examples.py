@@ -1,14 +1,15 @@
-"""Finds the examples: beside the package where it is installed, else in the source tree."""
+"""Finds the examples: in the source tree, else where an installation has put them."""
 
+import sys
 from pathlib import Path
 
-_HERE = Path(__file__).parent
+_SOURCE = Path(__file__).parents[2] / "examples"
+_INSTALLED = Path(sys.prefix, "share", "ringbolt", "examples")
 
 
 def example(name: str) -> Path:
     """The path of an example. Raises FileNotFoundError saying where it was looked for."""
-    places = (_HERE / "examples" / name, _HERE.parents[1] / "examples" / name)
-    for place in places:
+    for place in (_SOURCE / name, _INSTALLED / name):
         if place.exists():
             return place
-    raise FileNotFoundError(2, "no such example; looked for it as", " and ".join(map(str, places)))
+    raise FileNotFoundError(2, f"there is no example {name}", f"{_SOURCE} and {_INSTALLED}")

@@ -31,6 +31,7 @@ class Report:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._times: dict[str, list[float]] = {}
+        self._left_out = False
 
     def took(self, what: str, seconds: float) -> None:
         """Note how long a step took."""
@@ -103,6 +104,7 @@ class Report:
 
     def left_out(self, text: str) -> None:
         """Something that is not shown, and why."""
+        self._left_out = True
         self._print(f"  left out: {text}", "yellow")
 
     def note(self, text: str) -> None:
@@ -126,6 +128,8 @@ class Report:
         self._console.print(table)
         if failed:
             self.failed(f"{failed} of the pods; what they wrote stands above")
+        elif self._left_out:
+            self._print("What was shown worked; what was left out is named above.", "green")
         else:
             self._print("All of it worked.", "green")
 

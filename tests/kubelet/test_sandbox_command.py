@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -29,19 +30,29 @@ def sandbox(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def own_loops() -> set[str]:
+def demo_loops() -> set[str]:
     return {path.name for path in Path("/sys/block").glob("loop7[0-9][0-9]")}
 
 
+def assert_no_loop_since(before: set[str]) -> None:
+    """Another demo on this machine may have one for as long as it runs."""
+    end = time.monotonic() + DEADLINE_S
+    while (left := demo_loops() - before) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not left
+
+
 def test_the_demo_ends_well_and_leaves_nothing(tmp_path: Path) -> None:
-    before = own_loops()
+    before = demo_loops()
     shown = sandbox("demo")
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert shown.stderr == ""
-    assert "All of it worked." in shown.stdout
+    left_out = "left out:" in shown.stdout
+    last = "What was shown worked" if left_out else "All of it worked."
+    assert last in shown.stdout
     for step in ("Allocate", "create and start", "taken away until", "kubelet restarted"):
         assert step in shown.stdout
-    assert own_loops() == before
+    assert_no_loop_since(before)
     assert list((tmp_path.parents[1] / "t").iterdir()) == []
 
 
@@ -50,18 +61,18 @@ def test_the_demo_as_root_leaves_nothing_out() -> None:
     shown = sandbox("demo").stdout
     assert "wrote 4096 bytes to /dev/disk and read them back" in shown
     if find_ability().device_group is not None:
-        assert "left out" not in shown
+        assert "left out:" not in shown
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_demo_can_be_interrupted(number: int, tmp_path: Path) -> None:
-    before = own_loops()
+    before = demo_loops()
     with subprocess.Popen([*SANDBOX, "demo"], stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         assert any("starting the kubelet" in line for line in demo.stdout)
         demo.send_signal(number)
         assert demo.wait(DEADLINE_S) == 130
-    assert own_loops() == before
+    assert_no_loop_since(before)
     assert list((tmp_path.parents[1] / "t").iterdir()) == []
 
 
