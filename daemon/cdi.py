@@ -51,10 +51,10 @@ Found = Mapping[str, tuple[HostNode, ...]]
 """By a member's `dev_node`: the node, those in the folder that it is, or nothing."""
 
 
-def find_nodes(devices: Iterable[Device]) -> Found:
+def find_nodes(devices: Iterable[Device], companions: Sequence[str] = ()) -> Found:
     """What stands at the members' paths now. Blocks on the file system; never raises."""
     paths = {member.dev_node for device in devices for member in device.members}
-    return {path: tuple(_nodes_at(path)) for path in paths}
+    return {path: tuple(_nodes_at(path)) for path in (*paths, *companions)}
 
 
 def spec(
@@ -78,7 +78,7 @@ def spec(
         for variant, paths in enumerate(places):
             nodes = list(_device_nodes(resource.container, device, paths, found))
             if nodes:
-                edits = {"deviceNodes": nodes}
+                edits = {"deviceNodes": [*nodes, *_companions(resource, found)]}
                 entries.append({"name": cdi_name(device.id, variant), "containerEdits": edits})
     if not entries:
         return None
@@ -99,7 +99,9 @@ def write(
     """
     names = qualifiers or qualify([resource])[resource.name]
     variants = placement.variants(resource, devices, names, tree)
-    content = spec(resource, devices, variants, find_nodes(devices), names, tree=tree)
+    content = spec(
+        resource, devices, variants, find_nodes(devices, resource.companions), names, tree=tree
+    )
     path = directory / file_name(resource.name)
     if content is None:
         return _remove(path)
@@ -164,6 +166,13 @@ def _device_nodes(
         for node in found.get(member.dev_node, ()):
             path = f"{place}/{node.below}" if node.below else place
             yield _device_node(container, path, node)
+
+
+def _companions(resource: Resource, found: Found) -> Iterator[dict[str, Any]]:
+    for path in resource.companions:
+        for node in found.get(path, ()):
+            place = f"{path}/{node.below}" if node.below else path
+            yield _device_node(resource.container, place, node)
 
 
 def _device_node(container: Container, path: str, node: HostNode) -> dict[str, Any]:

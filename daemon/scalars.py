@@ -185,6 +185,13 @@ def parse_word(text: str) -> str:
     raise ScalarError(f"{shown(text)} is no name of a subsystem", "write it as in tty or hidraw")
 
 
+def parse_injected(text: str) -> str:
+    """What is handed over: a subsystem of the group, or a path that comes with every device."""
+    if text.startswith("/"):
+        return parse_absolute(text)
+    return parse_word(text)
+
+
 def parse_group(text: str) -> Group:
     """`node`, `all`, `parent <devtype or subsystem>` or `property <NAME>`."""
     by, _, key = " ".join(text.split()).partition(" ")

@@ -18,6 +18,7 @@ from daemon.scalars import (
     parse_env_name,
     parse_flag,
     parse_group,
+    parse_injected,
     parse_mode,
     parse_mount_path,
     parse_owner,
@@ -25,17 +26,14 @@ from daemon.scalars import (
     parse_resource_name,
     parse_template,
     parse_text,
-    parse_word,
     whole,
 )
-from ringbolt.devices.clauses import Bus
 from ringbolt.devices.grammar import Fault, parse_terms
 from ringbolt.devices.pattern import Pattern, PatternError, parse_pattern
 from ringbolt.devices.resource import (
     Check,
     Container,
     Group,
-    GroupBy,
     Health,
     MountEntry,
     Policy,
@@ -56,13 +54,14 @@ _NAMELESS = ResourceName("")
 def read_resource(fields: Fields) -> Resource:
     """One entry of `resources`."""
     fields.require("name", "select")
-    select = _terms(fields, "select")
+    inject, companions = _split_inject(fields.scalars("inject", parse_injected))
     resource = Resource(
         name=fields.scalar("name", parse_resource_name, _NAMELESS),
-        select=select,
+        select=_terms(fields, "select"),
         exclude=_terms(fields, "not"),
-        group=fields.scalar("group", parse_group, default_group(select)),
-        inject=fields.scalars("inject", parse_word) or None,
+        group=fields.scalar("group", parse_group, None),
+        inject=inject,
+        companions=companions,
         container=fields.section("container", _read_container, Container()),
         env=fields.pairs("env", parse_env_name, parse_template),
         mounts=fields.sections("mounts", _read_mount),
@@ -76,18 +75,10 @@ def read_resource(fields: Fields) -> Resource:
     return resource
 
 
-def default_group(select: tuple[Term, ...]) -> Group:
-    """Without `group`: each node by itself, unless only physical devices are described.
-
-    Terms of nothing but `usb` (or `pci`) facts hold for every node of the device, so all of these
-    are one device.
-    """
-    if not select or not all(term.names_only_identity for term in select):
-        return Group()
-    buses = {bus for term in select for bus in term.buses}
-    if len(buses) > 1:
-        return Group()
-    return Group(GroupBy.PARENT, "usb_device" if Bus.USB in buses else "pci")
+def _split_inject(given: tuple[str, ...]) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """Subsystems, None if there are none, and the paths that come with every device."""
+    subsystems = tuple(word for word in given if not word.startswith("/"))
+    return subsystems or None, tuple(word for word in given if word.startswith("/"))
 
 
 def _terms(fields: Fields, key: str) -> tuple[Term, ...]:
@@ -107,7 +98,7 @@ def _place_of(fault: Fault, element: Element) -> Place:
 
 def _warn(resource: Resource, fields: Fields) -> None:
     """Note what is allowed and yet probably not meant."""
-    if resource.inject and resource.group.by is GroupBy.NODE:
+    if resource.inject and resource.group == Group():
         fields.report.warning(
             fields.place("inject"),
             "inject finds nothing to add while each node is a device of its own",

@@ -124,7 +124,7 @@ def _members(one: Grouped, tree: Tree, identities: Identities) -> tuple[Member, 
 
 def _plain_offers(resource: Resource, paths: Sequence[str]) -> Iterator[_Offer]:
     """A device for every path, or one for all of them."""
-    together = resource.group.by is GroupBy.ALL
+    together = resource.group is not None and resource.group.by is GroupBy.ALL
     for some in [paths] if together and paths else [[path] for path in paths]:
         members = tuple(Member(file_name(path), path, _PLAIN) for path in some)
         device = Device(DeviceId(""), resource.name, members, share=resource.share)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ringbolt.devices.clauses import Bus, physical_device
-from ringbolt.devices.resource import GroupBy, Resource
+from ringbolt.devices.resource import Group, GroupBy, Resource
 from ringbolt.devices.tree import Node, Tree
 
 _PCI = frozenset({Bus.PCI})
@@ -55,7 +55,7 @@ def whole_device(resource: Resource) -> bool:
     That is where other nodes of the device are to be injected, and where every term names hardware
     (usb, pci) and no particular node of it.
     """
-    if resource.group.by is not GroupBy.NODE:
+    if resource.group is not None:
         return False
     return resource.inject is not None or _buses(resource) != frozenset()
 
@@ -86,7 +86,7 @@ def _own(resource: Resource, matched: Iterable[Node], tree: Tree) -> Iterable[No
 
 def _head(resource: Resource, node: Node, tree: Tree) -> Node | str:
     """The node that stands for the group of `node`, or the group's key where none does."""
-    by, key = resource.group.by, resource.group.key
+    by, key = _said(resource)
     if whole_device(resource):
         device = physical_device(Bus.PCI, node, tree) if _buses(resource) == _PCI else None
         return device or physical(node, tree) or node
@@ -99,9 +99,24 @@ def _head(resource: Resource, node: Node, tree: Tree) -> Node | str:
     return node
 
 
+def _said(resource: Resource) -> tuple[GroupBy, str]:
+    group_ = resource.group or Group()
+    return group_.by, group_.key
+
+
 def nearest(key: str, node: Node, tree: Tree) -> Node | None:
-    """The nearest of the node and its ancestors whose devtype or subsystem is `key`."""
-    return next((up for up in tree.lineage(node) if key in {up.devtype, up.subsystem}), None)
+    """The nearest of the node and its ancestors whose devtype or subsystem is `key`.
+
+    Where a subsystem's nodes hang below one that has no device node (a sound card, an input
+    device), that one is meant: it is what they have in common.
+    """
+    top = next((up for up in tree.lineage(node) if key in {up.devtype, up.subsystem}), None)
+    while top and top.dev_node and top.devtype != key:
+        parent = tree.parent(top)
+        if parent is None or parent.dev_node or parent.subsystem != key:
+            break
+        top = parent
+    return top
 
 
 def _grouped(
@@ -139,7 +154,7 @@ def _inside(
     resource: Resource, subject: Node | None, matched: tuple[Node, ...], tree: Tree
 ) -> Iterable[Node]:
     """Every node of the group, taken or not. What nests below it is a group of its own."""
-    by, key = resource.group.by, resource.group.key
+    by, key = _said(resource)
     if by is GroupBy.PROPERTY and subject is None:
         value = matched[0].properties[key]
         return (node for node in tree if node.properties.get(key) == value)
@@ -148,7 +163,7 @@ def _inside(
         return _unique(node for top in devices.values() for node in _belonging(top, tree))
     assert subject is not None, "only PROPERTY and ALL have a key instead of a node"
     if by is GroupBy.PARENT and key in {subject.devtype, subject.subsystem}:
-        return _below(subject, tree, lambda node: key in {node.devtype, node.subsystem})
+        return _below(subject, tree, lambda node: nearest(key, node, tree) is not subject)
     return _belonging(subject, tree)
 
 

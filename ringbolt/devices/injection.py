@@ -92,10 +92,11 @@ def plan(
     devices = tuple({device.id: device for device in chosen}.values())
     placed = _place(resource, devices, names, around.tree)
     scopes = [_scope(item, around) for item in placed]
-    given = [node for item in placed for node in _nodes(resource, item, around.links_dir)]
+    own = [node for item in placed for node in _nodes(resource, item, around.links_dir)]
+    given = [*own, *_companions(resource, own)]
     binds = [_bind(node) for node in given if node.member.dev_node in around.binds]
     env = _named(resource.env, names.env, names.reserved, scopes, "_")
-    env[names.variable] = ",".join(node.container_path for node in given)
+    env[names.variable] = ",".join(node.container_path for node in own)
     cdi, lacks = _cdi(resource, [item for item in placed if _has_nodes(item.device, around)])
     return Injection(
         nodes=tuple(node for node in given if node.member.dev_node not in around.binds),
@@ -139,6 +140,15 @@ def _nodes(resource: Resource, placed: _Placed, links_dir: Path) -> Iterator[Inj
             device=placed.device.id,
             member=member,
         )
+
+
+def _companions(resource: Resource, given: Sequence[InjectedNode]) -> Iterator[InjectedNode]:
+    """What comes with every device: by its own path, which is as stable as a link."""
+    taken = {node.container_path for node in given}
+    for path in dict.fromkeys(resource.companions):
+        if given and path not in taken:
+            member = Member(path.rpartition("/")[2], path, "")
+            yield InjectedNode(path, path, resource.container.permissions, given[0].device, member)
 
 
 def _bind(node: InjectedNode) -> InjectedMount:

@@ -16,7 +16,7 @@ ResourceName = NewType("ResourceName", str)
 
 
 class GroupBy(enum.Enum):
-    """How matched nodes become devices."""
+    """How matched nodes become devices, where the configuration says it."""
 
     NODE = "node"
     """Each matched node is a device of its own."""
@@ -116,14 +116,17 @@ class Resource:
     """One entry of `resources:`.
 
     A node is taken if any term of `select` holds and no term of `exclude` (`not:`) does.
-    `inject` names the subsystems of the group's members to hand over; None: the matched nodes.
+    `group` None: as the terms imply (`grouping`). `inject` names the subsystems of the group's
+    members to hand over; None: the matched nodes. `companions` are absolute paths that every
+    device of the resource comes with, once for each container (/dev/kfd, /dev/nvidiactl).
     """
 
     name: ResourceName
     select: tuple[Term, ...]
     exclude: tuple[Term, ...] = ()
-    group: Group = Group()
+    group: Group | None = None
     inject: tuple[str, ...] | None = None
+    companions: tuple[str, ...] = ()
     container: Container = Container()
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     mounts: tuple[MountEntry, ...] = ()

@@ -20,10 +20,11 @@ Said = Mapping[str, object]
 def _resource(name: str, said: Said) -> Resource:
     term, faults = parse_term(said["select"])
     assert not faults, faults
-    by, _, key = str(said.get("group", "node")).partition(" ")
+    by, _, key = str(said.get("group", "")).partition(" ")
+    group = Group(GroupBy(by), key) if by else None
     inject = said.get("inject")
     wanted = tuple(str(one) for one in inject) if isinstance(inject, Iterable) else None
-    return Resource(ResourceName(name), (term,), group=Group(GroupBy(by), key), inject=wanted)
+    return Resource(ResourceName(name), (term,), group=group, inject=wanted)
 
 
 def tell(resources: Mapping[str, Said], memory: object = None) -> None:

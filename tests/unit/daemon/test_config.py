@@ -151,20 +151,16 @@ def test_groups(text: str, group: Group) -> None:
     assert one(f"group: {text}").group == group
 
 
-@pytest.mark.parametrize(
-    ("select", "group"),
-    [
-        ("[{usb: {vendor: 0403}}]", Group(GroupBy.PARENT, "usb_device")),
-        ("[{usb: {vendor: 1}}, {usb: {vendor: 2}}]", Group(GroupBy.PARENT, "usb_device")),
-        ("[{pci: {class: 0300}}]", Group(GroupBy.PARENT, "pci")),
-        ("[{pci: {class: 0300}}, {usb: {vendor: 2}}]", Group()),
-        ("[{usb: {vendor: 1}, subsystem: tty}]", Group()),
-        ("[{usb: {vendor: 1}}, {path: /dev/x}]", Group()),
-    ],
-)
-def test_terms_of_physical_devices_alone_mean_whole_devices(select: str, group: Group) -> None:
-    assert one("share: 1", select).group == group
-    assert one("group: node", select).group == Group()
+def test_without_a_group_the_terms_decide_and_node_says_each_by_itself() -> None:
+    assert one("share: 1").group is None
+    assert one("group: node").group == Group()
+
+
+def test_what_is_injected_is_a_subsystem_or_a_path_that_comes_with_every_device() -> None:
+    found = one("inject: [drm, /dev/kfd]")
+    assert (found.inject, found.companions) == (("drm",), ("/dev/kfd",))
+    found = one("inject: [/dev/nvidiactl]")
+    assert (found.inject, found.companions) == (None, ("/dev/nvidiactl",))
 
 
 def test_every_key_of_a_resource_arrives() -> None:
@@ -232,7 +228,7 @@ resources:
 - {<<: *serial, name: a.b/d, select: {subsystem: hidraw}, group: node}
 """)
     assert [resource.container.mode for resource in found.resources] == [0o660, 0o660]
-    assert [resource.group.by for resource in found.resources] == [GroupBy.PARENT, GroupBy.NODE]
+    assert [r.group and r.group.by for r in found.resources] == [GroupBy.PARENT, GroupBy.NODE]
 
 
 def test_the_reference_begins_with_the_example_of_the_design() -> None:
@@ -264,7 +260,7 @@ def test_names_and_paths_that_two_resources_give_are_told() -> None:
 
 
 def test_what_does_nothing_or_too_much_is_told() -> None:
-    assert "inject finds nothing" in warnings(RESOURCE + "  inject: [tty]\n")[0][1]
+    assert "inject finds nothing" in warnings(RESOURCE + "  group: node\n  inject: [tty]\n")[0][1]
     assert "4 MiB" in warnings(RESOURCE + "  share: 9000\n")[0][1]
     assert not warnings(RESOURCE + "  inject: [tty]\n  group: all\n  share: 100\n")
 

@@ -86,8 +86,8 @@ def resource(name: str, *select: object, **changes: object) -> Resource:
     unwanted = changes.pop("exclude", ())
     excluded, more = parse_terms(unwanted) if unwanted else ((), ())
     assert (faults, more) == ((), ())
-    by, _, key = str(changes.pop("group", "node")).partition(" ")
-    group = Group(GroupBy(by), key)
+    by, _, key = str(changes.pop("group", "")).partition(" ")
+    group = Group(GroupBy(by), key) if by else None
     return Resource(ResourceName(f"ringbolt.dev/{name}"), terms, excluded, group, **changes)  # type: ignore[arg-type]
 
 

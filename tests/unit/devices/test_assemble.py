@@ -247,3 +247,17 @@ def test_plain_paths_grouped_are_one_device() -> None:
     one = resource("all", {"path": "/dev/pool/*"}, group="all")
     (found,) = offered(Machine(), one, "/dev/pool/a.sock", "/dev/pool/b.sock")
     assert len(found.members) == 2
+
+
+def test_a_sound_card_is_what_its_nodes_have_in_common() -> None:
+    machine = Machine()
+    controller = machine.pci("/devices/pci0000:00/0000:00:1b.0", numa_node="0")
+    for card in range(2):
+        top = machine.add(f"{controller}/sound/card{card}", "sound")
+        machine.add(f"{top}/controlC{card}", "sound", dev=f"snd/controlC{card}")
+        machine.add(f"{top}/pcmC{card}D0p", "sound", dev=f"snd/pcmC{card}D0p")
+    sound = resource("sound", {"kernel": "controlC*"}, group="parent sound", inject=("sound",))
+    assert nodes(offered(machine, sound)) == [
+        ["/dev/snd/controlC0", "/dev/snd/pcmC0D0p"],
+        ["/dev/snd/controlC1", "/dev/snd/pcmC1D0p"],
+    ]

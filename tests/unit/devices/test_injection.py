@@ -215,3 +215,18 @@ def test_every_cdi_name_is_among_the_variants_and_says_the_same_paths(
     injection = plan(mine, devices, AROUND)
     asked = [path for name in injection.cdi for path in known[name]]
     assert asked == [node.container_path for node in injection.nodes]
+
+
+def test_companions_come_once_by_their_own_path_and_are_not_among_the_devices() -> None:
+    gpus = tuple(
+        Device(DeviceId(f"gpu{n}"), NAME, (Member("card", f"/dev/dri/card{n}", "drm"),))
+        for n in range(2)
+    )
+    taking = Resource(NAME, (), companions=("/dev/kfd", "/dev/dri/card1"))
+    injection = plan(taking, gpus, Surroundings(Path("/run/ringbolt/devices")))
+    assert [(node.container_path, node.host_path) for node in injection.nodes] == [
+        ("/dev/dri/card0", "/run/ringbolt/devices/gpu0/card"),
+        ("/dev/dri/card1", "/run/ringbolt/devices/gpu1/card"),
+        ("/dev/kfd", "/dev/kfd"),
+    ]
+    assert "/dev/dri/card0,/dev/dri/card1" in injection.env.values()
