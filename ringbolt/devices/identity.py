@@ -103,8 +103,7 @@ def _learn(before: Seen | None, ports: list[str]) -> Seen:
         return before
     if len(ports) == 1:
         return Seen(ports[0])
-    first = before.port if before and before.port in ports else ""
-    return Seen(first, shared=True)
+    return Seen(before.port if before else "", shared=True)
 
 
 def _identity(

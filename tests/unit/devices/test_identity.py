@@ -60,6 +60,16 @@ def test_without_a_serial_number_the_port_decides() -> None:
     assert first != elsewhere
 
 
+def test_bus_numbers_behind_a_bridge_may_move() -> None:
+    def behind_bridge(bus: int) -> str:
+        machine = Machine()
+        port = machine.pci("/devices/pci0000:00/0000:00:1c.0")
+        machine.node(machine.pci(f"{port}/0000:{bus:02x}:00.0"), "drm", "card0")
+        return ids(machine, resource("gpu", {"subsystem": "drm"}))["/dev/card0"]
+
+    assert behind_bridge(2) == behind_bridge(5)
+
+
 @pytest.mark.parametrize(
     "serial", ["0000000000", "FFFF", "0123456789ABCDEF", "1", "  ", "n/a", "Default string"]
 )
@@ -174,6 +184,13 @@ def test_two_with_one_serial_seen_together_first_keep_their_ids() -> None:
     assert desk.look({2: "ttyUSB0"}) == {2: both[2]}
     assert desk.look({1: "ttyUSB0"}) == {1: both[1]}
     assert desk.look({1: "ttyUSB1", 2: "ttyUSB0"}) == both
+
+
+def test_the_first_keeps_its_id_while_it_is_away() -> None:
+    desk = Desk()
+    first = desk.look({1: "ttyUSB0"})
+    others = desk.look({2: "ttyUSB0", 3: "ttyUSB1"})
+    assert desk.look({1: "ttyUSB2", 2: "ttyUSB0", 3: "ttyUSB1"}) == first | others
 
 
 def test_one_alone_may_move() -> None:
