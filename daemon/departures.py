@@ -33,11 +33,12 @@ class Departures:
     def note(self, before: Devices, now: Devices) -> None:
         """Remember when units left; forget those that are back."""
         for name, devices in before.items():
-            if name in now:
+            if name in now and devices != now[name]:
                 lost = presence.lost_units(devices, now[name])
                 self._left.update(dict.fromkeys(((name, unit) for unit in lost), self._clock()))
-        there = {(name, u) for name, devices in now.items() for d in devices for u in d.units()}
-        self._left = {key: at for key, at in self._left.items() if key not in there}
+        if self._left:
+            there = {(name, u) for name, some in now.items() for d in some for u in d.units()}
+            self._left = {key: at for key, at in self._left.items() if key not in there}
 
     async def ask(self) -> None:
         """Ask the kubelet who holds what, if it is time to."""

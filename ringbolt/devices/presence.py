@@ -15,6 +15,8 @@ def gone_units(
     resource: ResourceName, devices: Iterable[Device], held: Mapping[UnitId, str]
 ) -> tuple[Gone, ...]:
     """The held units that no device has, in the order of their ids; `held` says by whom."""
+    if not held:
+        return ()
     there = {unit for device in devices for unit in device.units()}
     return tuple(
         Gone(unit, resource, f"not there any more, held by {held[unit]}")
