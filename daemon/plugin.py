@@ -76,25 +76,23 @@ class DevicePlugin(v1beta1_grpc.DevicePluginServicer):
                 self._log.info("stream ended", live=self._streams.live - 1)
 
     async def _stream(self, context: Context) -> None:
-        sent: v1beta1.ListAndWatchResponse | None = None
-        version = -1
+        sent: tuple[object, ...] = ()
+        version = 0
         while self._streams.ending is None:
             snapshot = self._inventory.snapshot
-            if snapshot.version > max(version, 0):
-                version = snapshot.version
-                current = listing(snapshot, self._supply.name)
-                if current != sent:
-                    await context.write(current)
-                    sent = current
-                    self._note_sent(current)
-                continue
+            if snapshot.version > version and self._supply.name in snapshot.resources:
+                view = snapshot.devices[self._supply.name], snapshot.gone[self._supply.name]
+                if view != sent:
+                    await self._send(context, listing(snapshot, self._supply.name))
+                    sent = view
+            version = snapshot.version
             await self._newer_or_ending(version)
         if self._streams.ending is Ending.FAREWELL:
             await context.write(EMPTY)
 
     async def _newer_or_ending(self, version: int) -> None:
         waits = [
-            asyncio.ensure_future(self._inventory.newer_than(max(version, 0))),
+            asyncio.ensure_future(self._inventory.newer_than(version)),
             asyncio.ensure_future(self._streams.ended()),
         ]
         try:
@@ -103,7 +101,8 @@ class DevicePlugin(v1beta1_grpc.DevicePluginServicer):
             for wait in waits:
                 wait.cancel()
 
-    def _note_sent(self, answer: v1beta1.ListAndWatchResponse) -> None:
+    async def _send(self, context: Context, answer: v1beta1.ListAndWatchResponse) -> None:
+        await context.write(answer)
         healthy = sum(device.health == "Healthy" for device in answer.devices)
         self._metrics.list_sent(self._supply.name, healthy, len(answer.devices) - healthy)
         self._log.info("list sent", healthy=healthy, unhealthy=len(answer.devices) - healthy)

@@ -53,10 +53,24 @@ class ConfigFile:
                 for problem in error.problems:
                     _log.error("configuration refused", problem=str(problem))
                 continue
-            if new != self._current:
+            if new != self._current and not self._emptied(new):
                 self._current = new
                 _warn(new.warnings)
                 return new
+
+    def _emptied(self, new: Config) -> bool:
+        """Whether the file lost all it said: a full disk and a slow writer leave such files."""
+        if new.resources or not self._current or not self._current.resources:
+            return False
+        try:
+            files = self._path.glob("*.yaml") if self._path.is_dir() else [self._path]
+            blank = not any(file.read_bytes().strip() for file in files)
+        except OSError:
+            blank = True
+        if blank:
+            advice = "to serve nothing write `resources: []`"
+            _log.error("configuration refused: empty", path=str(self._path), advice=advice)
+        return blank
 
 
 def _warn(warnings: tuple[Problem, ...]) -> None:

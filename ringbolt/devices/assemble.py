@@ -4,6 +4,7 @@ Pure and deterministic: the same tree, resources, memory and plain paths give th
 the same order. Health, holders and the wire are the business of others.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -61,10 +62,10 @@ def assemble(
     known = _dev_nodes(tree) if any(plain.values()) else frozenset[str]()
     devices: dict[ResourceName, tuple[Device, ...]] = {}
     for resource in resources:
-        paths = [path for path in plain.get(resource.name, ()) if path not in known]
+        paths = tuple(path for path in plain.get(resource.name, ()) if path not in known)
         offers = [_offer(resource, one, tree, identities) for one in groups[resource.name]]
-        offers += _plain_offers(resource, paths)
-        devices[resource.name] = tuple(_with_ids(resource.name, offers))
+        found = (*_with_ids(resource.name, offers), *_plain_devices(resource, paths))
+        devices[resource.name] = tuple(sorted(found, key=lambda device: device.id))
     return Assembly(devices, learned)
 
 
@@ -122,18 +123,34 @@ def _members(one: Grouped, tree: Tree, identities: Identities) -> tuple[Member, 
     return tuple(members)
 
 
-def _plain_offers(resource: Resource, paths: Sequence[str]) -> Iterator[_Offer]:
-    """A device for every path, or one for all of them."""
+def _plain_devices(resource: Resource, paths: tuple[str, ...]) -> tuple[Device, ...]:
     together = resource.group is not None and resource.group.by is GroupBy.ALL
+    return _known_plain(resource.name, resource.share, paths, together)
+
+
+@functools.lru_cache(maxsize=64)
+def _known_plain(
+    name: ResourceName,
+    share: int,
+    paths: tuple[str, ...],
+    together: bool,  # noqa: FBT001 - lru_cache is faster by position
+) -> tuple[Device, ...]:
+    """A device for every path, or one for all of them; a thousand would cost 20 ms each time."""
+    return tuple(_with_ids(name, _plain_offers(name, share, paths, together=together)))
+
+
+def _plain_offers(
+    name: ResourceName, share: int, paths: Sequence[str], *, together: bool
+) -> Iterator[_Offer]:
     for some in [paths] if together and paths else [[path] for path in paths]:
         members = tuple(Member(file_name(path), path, _PLAIN) for path in some)
-        device = Device(DeviceId(""), resource.name, members, share=resource.share)
+        device = Device(DeviceId(""), name, members, share=share)
         key = "plain/all" if together else f"plain/{some[0]}"
         yield _Offer(device, "path", Identity(key, ("all" if together else some[0],)))
 
 
 def _with_ids(resource: ResourceName, offers: Iterable[_Offer]) -> Iterator[Device]:
-    """The devices with their ids, by id; what nothing tells apart is counted."""
+    """The devices with their ids; what nothing tells apart is counted."""
     devices: dict[DeviceId, Device] = {}
     for offer in sorted(offers, key=lambda offer: (offer.identity.key, offer.device.matched)):
         id_ = device_id(resource, offer.kind, offer.identity)
@@ -143,4 +160,4 @@ def _with_ids(resource: ResourceName, offers: Iterable[_Offer]) -> Iterator[Devi
             again = replace(offer.identity, key=f"{offer.identity.key}#{count}")
             id_ = device_id(resource, offer.kind, again)
         devices[id_] = replace(offer.device, id=id_)
-    return (devices[id_] for id_ in sorted(devices))
+    return iter(devices.values())
