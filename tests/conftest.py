@@ -5,6 +5,7 @@ Fixtures only; what one layer alone needs stands in its own conftest.
 
 import ctypes
 import gc
+import inspect
 import os
 import shutil
 import socket
@@ -16,6 +17,7 @@ from time import monotonic, sleep
 
 import psutil
 import pytest
+from blockbuster import blockbuster_ctx
 
 LAYERS = ("unit", "kernel", "hardware", "kubelet", "runtime")
 PR_SET_CHILD_SUBREAPER = 36
@@ -63,6 +65,28 @@ def need_program() -> Callable[[str, str], str]:
         return path
 
     return find
+
+
+@pytest.fixture(autouse=True)
+def _event_loop_is_never_blocked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """In async tests, what would hold up the loop fails where it stands.
+
+    Where the embedded kubelet runs in the test's own loop, it is the one that is looked at; it may
+    touch its own small files: it writes its checkpoint as a kubelet does, in step.
+    """
+    if not inspect.iscoroutinefunction(getattr(request.node, "function", None)):
+        yield
+        return
+    sandbox = bool({"kubelet", "runtime"} & set(request.path.parts))
+    with blockbuster_ctx(["ringbolt" if sandbox else "daemon"]) as buster:
+        # gRPC joins its poller when its last object is collected, in whoever's frame that is.
+        allowed = ("threading.", "os.", "io.") if sandbox else ("threading.",)
+        for name, function in buster.functions.items():
+            if name.startswith(allowed):
+                function.deactivate()
+        # One look before a watch is set, which is as quick a call.
+        buster.functions["os.stat"].can_block_in("daemon/directory_watch.py", "_arm")
+        yield
 
 
 # --- Doors: effects on the machine that a layer can forbid -----------------------------------

@@ -1,0 +1,121 @@
+"""What the documents tell people to do can be done: commands, links, configurations, manifests."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from daemon.cli import cli
+from daemon.config import load
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+README = (ROOT / "README.md").read_text()
+
+
+def _blocks(document: Path, language: str) -> Iterator[str]:
+    for block in re.findall(rf"```{language}\n(.*?)```", document.read_text(), re.DOTALL):
+        lines = block.splitlines()
+        indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+        yield "\n".join(line[indent:] for line in lines)
+
+
+def _told_commands() -> set[tuple[str, ...]]:
+    """Every `ringbolt …` that a document names, down to the first option or argument."""
+    told = set[tuple[str, ...]]()
+    for document in DOCUMENTS:
+        for line in re.findall(r"(?:[`/ ])ringbolt ((?:[a-z]+ ?)+)", document.read_text()):
+            told.add(tuple(line.split()))
+    return told
+
+
+def _command(words: tuple[str, ...]) -> tuple[click.Command, list[str]]:
+    """The command that the words lead to, and the words behind it."""
+    command: click.Command = cli
+    rest = list(words)
+    while rest and isinstance(command, click.Group):
+        found = command.get_command(click.Context(command), rest[0])
+        assert found is not None, f"ringbolt {' '.join(words)}: no command {rest[0]}"
+        command = found
+        rest.pop(0)
+    return command, rest
+
+
+def _targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_the_readme_begins_with_its_two_commands() -> None:
+    first = next(_blocks(ROOT / "README.md", "console"))
+    assert re.findall(r"^\$ (make \w+)", first, re.MULTILINE) == ["make run", "make test"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_make_target_that_is_told_of_exists(document: Path) -> None:
+    told = re.findall(r"(?:`|\$ )make ([a-z]+)", document.read_text())
+    assert set(told) - _targets() == set()
+
+
+@pytest.mark.effects("subprocess")  # pyudev asks ldconfig where libudev is as it is imported
+@pytest.mark.parametrize("words", sorted(_told_commands()), ids=" ".join)
+def test_every_command_that_is_told_of_exists(words: tuple[str, ...]) -> None:
+    command, _ = _command(words)
+    answer = CliRunner().invoke(command, ["--help"])
+    assert answer.exit_code == 0
+    assert answer.output.startswith("Usage:")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text())
+    local = [link for link in links if not link.startswith("https://")]
+    assert [link for link in local if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_shown_configuration_is_valid(document: Path, tmp_path: Path) -> None:
+    for number, block in enumerate(_blocks(document, "yaml")):
+        if re.match(r"resources:\n +- name:", block):
+            shown = tmp_path / f"{number}.yaml"
+            shown.write_text(block)
+            assert load(shown).resources
+
+
+def test_the_deployed_configuration_is_valid() -> None:
+    assert load(ROOT / "deploy/kustomize/config.yaml").resources
+
+
+def _daemon_set() -> dict[str, Any]:
+    loaded = yaml.safe_load((ROOT / "deploy/kustomize/daemonset.yaml").read_text())
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def test_the_daemon_set_is_not_privileged() -> None:
+    (container,) = _daemon_set()["spec"]["template"]["spec"]["containers"]
+    context = container["securityContext"]
+    assert (context["privileged"], context["allowPrivilegeEscalation"]) == (False, False)
+    assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_daemon_set_mounts_paths_where_the_host_has_them() -> None:
+    """Host paths are written into answers and links, so they must mean the same on both sides."""
+    pod = _daemon_set()["spec"]["template"]["spec"]
+    hosts = {each["name"]: each.get("hostPath", {}).get("path") for each in pod["volumes"]}
+    mounts = {each["name"]: each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
+    assert mounts.pop("config") == "/etc/ringbolt"
+    assert hosts.pop("config") is None
+    assert mounts == hosts
+
+
+@pytest.mark.effects("subprocess")  # pyudev asks ldconfig where libudev is as it is imported
+def test_the_daemon_set_starts_the_agent_as_the_command_line_has_it() -> None:
+    (container,) = _daemon_set()["spec"]["template"]["spec"]["containers"]
+    command, options = _command(tuple(container["args"]))
+    known = {name for parameter in command.params for name in parameter.opts}
+    assert {option.partition("=")[0] for option in options} <= known
