@@ -89,26 +89,36 @@ def _by_name(node: Node, tree: Tree) -> str:
 
 
 def _nth(node: Node, tree: Tree, kind: Callable[[Node], str]) -> str:
-    """`kind`, with the node's place among the siblings of the same kind, but for the first."""
+    """`kind`, with the node's place among the siblings of the same kind, but for the first.
+
+    What has a device node is counted apart from what has none: a GPIO chip has one of each, whose
+    numbers have nothing to do with each other.
+    """
     word = kind(node)
     alike = [
         other
         for other in tree.siblings(node)
-        if other.subsystem == node.subsystem and kind(other) == word
+        if other.subsystem == node.subsystem
+        and bool(other.dev_node) == bool(node.dev_node)
+        and kind(other) == word
     ]
     place = sorted(alike, key=natural).index(node) if len(alike) > 1 else 0
     return f"{word}.{place}" if place else word
 
 
 def _usb(node: Node, tree: Tree) -> str | None:
-    """`usbv2` for a root hub, the port for a device, `if01` for an interface."""
+    """`usbv2` for a root hub, the port for a device, `if01` for an interface.
+
+    What has none of these names is a node of a class that old kernels called "usb" as well.
+    """
     name = _name(node)
     if ":" in name:
         number = name.rpartition(".")[2]
         return f"if{int(number):02x}" if number.isdecimal() else None
     if name.startswith("usb"):
         return _nth(node, tree, _root_hub)
-    return name.rpartition("." if "." in name else "-")[2]
+    on_port = re.fullmatch(r"\d+-(?:\d+\.)*(\d+)", name)
+    return on_port[1] if on_port else None
 
 
 def _root_hub(node: Node) -> str:

@@ -143,6 +143,34 @@ def test_disks_are_known_by_their_world_wide_name_in_sysfs_as_in_udev() -> None:
     assert one["/dev/sda"] != one["/dev/sda1"]
 
 
+def test_old_kernels_call_the_nodes_of_usb_drivers_usb_as_well() -> None:
+    def modem(number: int) -> Machine:
+        machine = Machine()
+        device = machine.usb(machine.root_hub(machine.pci(XHCI), 1), 1, serial="DW5560")
+        name = f"cdc-wdm{number}"
+        machine.add(f"{machine.interface(device, 5)}/usb/{name}", "usb", dev=name)
+        return machine
+
+    wdms = resource("wdm", {"subsystem": "usb", "kernel": "cdc-wdm*"})
+    assert ids(modem(1), wdms)["/dev/cdc-wdm1"] == ids(modem(2), wdms)["/dev/cdc-wdm2"]
+
+
+def test_a_gpio_chip_does_not_count_the_node_of_its_class() -> None:
+    """Its class has a node of the same name or, by the lines before it, of a greater number."""
+
+    def board(number: int, *, class_first: bool = False) -> Machine:
+        machine = Machine()
+        soc = machine.add("/devices/platform/soc/3f200000.gpio", "platform")
+        where = [(f"{soc}/gpiochip0", "gpiochip0"), (f"{soc}/gpio/gpiochip{number}", None)]
+        for path, dev in reversed(where) if class_first else where:
+            machine.add(path, "gpio", dev=dev)
+        return machine
+
+    chips = resource("gpio", {"subsystem": "gpio"})
+    boards = [board(512), board(0), board(0, class_first=True)]
+    assert len({ids(one, chips)["/dev/gpiochip0"] for one in boards}) == 1
+
+
 # --- Twins -----------------------------------------------------------------------------------
 
 
