@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
 from daemon.lean import structlog
+from ringbolt.devices.scan import UDEV_PATIENCE_S
 from ringbolt.devices.tree import SysPath
 from ringbolt.devices.uevents import Uevents
 
@@ -38,15 +39,38 @@ class Hints:
         self._full = True
         self._plain = True
         self._wake = asyncio.Event()
+        self._deferred: dict[SysPath, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     def add(
         self, paths: Iterable[SysPath] = (), *, plain: bool = False, full: bool = False
     ) -> None:
         """Look at `paths`, the plain paths, everything; with none of them, judge anew."""
-        self._paths.update(paths)
+        for path in paths:
+            self._paths.add(path)
+            self._deferred.pop(path, None)
         self._plain = self._plain or plain
         self._full = self._full or full
         self._wake.set()
+
+    def defer(self, paths: Iterable[SysPath], delay_s: float) -> None:
+        """Look at `paths` after `delay_s`, but for those that are added before."""
+        due = asyncio.get_running_loop().time() + delay_s
+        for path in paths:
+            self._deferred.setdefault(path, due)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._deferred and self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(min(self._deferred.values()), self._add_due)
+
+    def _add_due(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        if due := [path for path, at in self._deferred.items() if at <= now]:
+            self.add(due)
+        self._set_timer()
 
     def take(self) -> Where:
         """Where to look; forgets it."""
@@ -101,6 +125,7 @@ def _listen(uevents: Uevents, hints: Hints, undo: contextlib.ExitStack) -> None:
             _log.warning("uevents lost", action="looking at every device")
         if heard.paths or heard.overflow:
             hints.add(heard.paths, full=heard.overflow)
+        hints.defer(heard.announced, UDEV_PATIENCE_S)
 
     for fd in uevents.filenos():
         loop.add_reader(fd, hear)

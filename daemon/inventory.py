@@ -23,7 +23,7 @@ from ringbolt.devices.assemble import Assembly, assemble
 from ringbolt.devices.device import Device, DeviceId, Snapshot, State
 from ringbolt.devices.identity import Memory
 from ringbolt.devices.resource import Resource, ResourceName
-from ringbolt.devices.scan import Scanner
+from ringbolt.devices.scan import UDEV_PATIENCE_S, Scanner
 from ringbolt.devices.tree import Tree
 
 RESYNC_S = 60.0
@@ -99,6 +99,7 @@ class Inventory:
             folders = await in_thread(lambda: plain_paths.directories(resources))
             self._watch_folders(folders)  # before the look: what comes after it is then heard
         tree, assembly = await in_thread(functools.partial(self._look, where))
+        self.hints.defer(self._scanner.waiting(), UDEV_PATIENCE_S)
         if self._waits_for_release() or not self.snapshot.version:
             await self._departures.ask()
         snapshot = self._compose(tree, assembly)

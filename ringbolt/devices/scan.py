@@ -13,7 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ringbolt.devices.tree import Node, SysPath, Tree
-from ringbolt.devices.udev_database import UdevDatabase, combine
+from ringbolt.devices.udev_database import UdevDatabase, combine, expects_record
+
+UDEV_PATIENCE_S = 10.0
+"""How long a node waits for udevd."""
 
 _DEVICES = "/devices/"
 _LARGEST = 65536
@@ -26,10 +29,10 @@ _NO_UDEV = (
 
 
 class Scanner:
-    """Makes Trees of the machine. It remembers nothing but since when nodes wait for udevd.
+    """Makes Trees of the machine. It remembers nothing but which nodes udevd has not processed.
 
-    While udevd runs, a node that it has not processed is `initialized=False`. After `patience_s`
-    it is taken as it is: some hosts never tell udevd of a device.
+    While udevd runs, such a node is `initialized=False`. After `patience_s` it is taken as it is:
+    some hosts never tell udevd of a device. What was there before udevd came stays as it is, too.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class Scanner:
         sys_root: Path = Path("/sys"),
         run_udev: Path = Path("/run/udev"),
         *,
-        patience_s: float = 10.0,
+        patience_s: float = UDEV_PATIENCE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sys = os.fspath(sys_root)
@@ -45,13 +48,14 @@ class Scanner:
         self._patience_s = patience_s
         self._clock = clock
         self._waiting_since: dict[SysPath, float] = {}
+        self._unprocessed: set[SysPath] = set()
+        """Taken as they are, without udevd."""
 
     def scan(self) -> Tree:
         """Every node of every bus and class. Raises OSError where sysfs is not mounted."""
         database = UdevDatabase(self._run_udev, whole=True)
         found = dict(self._listed())
-        for path in self._waiting_since.keys() - found.keys():
-            del self._waiting_since[path]
+        self._forget((self._waiting_since.keys() | self._unprocessed) - found.keys())
         nodes = (self._read(path, owner, database) for path, owner in found.items())
         return Tree(filter(None, nodes), self.read_attribute)
 
@@ -70,9 +74,12 @@ class Scanner:
                 fresh.extend([node] if node else [])
         inside = tuple(f"{place}/" for place in places)
         looked_at = {path for path in tree.nodes if path in places or path.startswith(inside)}
-        for path in looked_at.difference(node.sys_path for node in fresh):
-            self._waiting_since.pop(path, None)
+        self._forget(looked_at.difference(node.sys_path for node in fresh))
         return tree.replaced(looked_at, fresh)
+
+    def waiting(self) -> frozenset[SysPath]:
+        """The nodes that waited for udevd when they were looked at last: look at them again."""
+        return frozenset(self._waiting_since)
 
     def lacks(self) -> tuple[str, ...]:
         """What the machine lacks, what does not work for it and what to do, a sentence each."""
@@ -131,17 +138,27 @@ class Scanner:
             kernel_says["DRIVER"] = driver
         record = database.record(path, subsystem, kernel_says)
         node = combine(path, subsystem, kernel_says, record)
-        processed = record.ready if record else not database.expects(kernel_says)
-        return (
-            node if self._settled(path, processed=processed) else replace(node, initialized=False)
-        )
+        if record.ready if record else not expects_record(kernel_says):
+            self._forget((path,))
+            return node
+        taken = self._takes_unprocessed(path, awaited=database.present)
+        return node if taken else replace(node, initialized=False)
 
-    def _settled(self, path: SysPath, *, processed: bool) -> bool:
-        if processed:
-            self._waiting_since.pop(path, None)
-            return True
+    def _takes_unprocessed(self, path: SysPath, *, awaited: bool) -> bool:
+        """Whether the node is taken without udevd, which is to come where it is `awaited`."""
         now = self._clock()
-        return now - self._waiting_since.setdefault(path, now) >= self._patience_s
+        if awaited and path not in self._unprocessed:
+            since = self._waiting_since.setdefault(path, now)
+            if now - since < self._patience_s:
+                return False
+        self._waiting_since.pop(path, None)
+        self._unprocessed.add(path)
+        return True
+
+    def _forget(self, paths: Iterable[SysPath]) -> None:
+        for path in paths:
+            self._waiting_since.pop(path, None)
+            self._unprocessed.discard(path)
 
 
 def _outermost(hints: Iterable[SysPath]) -> tuple[SysPath, ...]:

@@ -52,13 +52,14 @@ class UdevDatabase:
             return None
         return parse_record(text)
 
-    def expects(self, kernel_says: Mapping[str, str]) -> bool:
-        """Whether udevd writes a record for such a device in any case.
 
-        It does for what has a device number or is a network interface, even if no rule says
-        anything of it (systemd, device_update_db); others may never get one.
-        """
-        return self.present and (_has_number(kernel_says) or "IFINDEX" in kernel_says)
+def expects_record(kernel_says: Mapping[str, str]) -> bool:
+    """Whether udevd, where it runs, writes a record for such a device in any case.
+
+    It does for what has a device number or is a network interface, even if no rule says anything
+    of it (systemd, device_update_db); others may never get one.
+    """
+    return _has_number(kernel_says) or "IFINDEX" in kernel_says
 
 
 def record_name(path: SysPath, subsystem: str, kernel_says: Mapping[str, str]) -> str:

@@ -29,9 +29,14 @@ _MOST_AT_ONCE = 4096
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """Where to look again; `overflow`: events were lost, so look at everything."""
+    """Where to look again; `overflow`: events were lost, so look at everything.
+
+    `announced` are paths of which the kernel alone has spoken so far, and udevd still should. If it
+    does not, look there all the same: udevd may have died and left its database.
+    """
 
     paths: frozenset[SysPath] = frozenset()
+    announced: frozenset[SysPath] = frozenset()
     overflow: bool = False
 
 
@@ -61,11 +66,13 @@ class Uevents:
     def read(self) -> Hints:
         """What has been heard since the last call. Never blocks."""
         paths: set[SysPath] = set()
+        announced: set[SysPath] = set()
         overflow = False
         for monitor in (self._kernel, self._udev):
             overflow = _take_error(monitor.fileno()) or overflow
             try:
-                paths.update(self._heard(monitor))
+                for path, final in self._heard(monitor):
+                    (paths if final else announced).add(path)
             except OSError as error:
                 # pyudev polls before it receives, and says of a lost event only that poll failed.
                 if error.errno not in {errno.ENOBUFS, None}:
@@ -76,9 +83,9 @@ class Uevents:
                 overflow = True
             elif event.mask & IN_IGNORED:
                 self._watched = False
-            elif path := self._path_of_record(event.name):
-                paths.add(path)
-        return Hints(frozenset(paths), overflow)
+            elif recorded := self._path_of_record(event.name):
+                paths.add(recorded)
+        return Hints(frozenset(paths), frozenset(announced - paths), overflow)
 
     def close(self) -> None:
         """Close all descriptors."""
@@ -95,17 +102,16 @@ class Uevents:
                 self._watched = True
         return self._watched
 
-    def _heard(self, monitor: Any) -> Iterator[SysPath]:
-        """The paths of one monitor's events. `Any`: pyudev has no types."""
+    def _heard(self, monitor: Any) -> Iterator[tuple[SysPath, bool]]:
+        """(path, whether it is the last word) of one monitor's events. pyudev has no types."""
         for _ in range(_MOST_AT_ONCE):
             device = monitor.poll(timeout=0)
             if device is None:
                 return
-            if monitor is self._kernel and not self._is_final(device.action):
-                continue
+            final = monitor is self._udev or self._is_final(device.action)
             for path in (device.device_path, device.properties.get("DEVPATH_OLD")):
                 if path and path.startswith("/devices/"):
-                    yield SysPath(path)
+                    yield SysPath(path), final
 
     def _is_final(self, action: str) -> bool:
         """While udevd runs, the kernel's event is the last word only on what goes."""

@@ -134,8 +134,23 @@ def test_a_node_waits_for_udevd_but_not_for_ever(sysfs: Sysfs) -> None:
     assert ready(sysfs.scanner.scan()) == {"1-2": True, "ttyUSB0": False}
     sysfs.now = 9.0
     assert not ready(sysfs.scanner.scan())["ttyUSB0"]
+    assert sysfs.scanner.waiting() == {TTY}
     sysfs.now = 10.0
     assert ready(sysfs.scanner.scan())["ttyUSB0"], "no rule of udevd will ever name it"
+    assert sysfs.scanner.waiting() == frozenset()
+
+
+def test_what_was_taken_without_udevd_stays_when_udevd_comes(sysfs: Sysfs) -> None:
+    sysfs.plug_adapter()
+    tree = sysfs.scanner.scan()
+    sysfs.record("c1:3", "I:1")
+    tree = sysfs.scanner.rescan(tree, [SysPath(TTY)])
+    assert tree.nodes[SysPath(TTY)].initialized
+    sysfs.unplug(TTY)
+    tree = sysfs.scanner.rescan(tree, [SysPath(TTY)])
+    sysfs.plug(TTY, "class/tty", MAJOR="188", MINOR="0", DEVNAME="ttyUSB0")
+    tree = sysfs.scanner.rescan(tree, [SysPath(TTY)])
+    assert not tree.nodes[SysPath(TTY)].initialized, "plugged in anew, it waits"
 
 
 def test_a_node_is_ready_once_udevd_has_written_its_record(sysfs: Sysfs) -> None:
