@@ -72,10 +72,11 @@ class Agent:
         self._metrics = Metrics()
         self._scanner = Scanner()
         self._holders = Holders(options.kubelet_dir / "pod-resources" / "kubelet.sock")
+        self._departures = Departures(self._holders)
         self._injector = Injector(options.run_dir / "devices", options.cdi_dir)
         self._inventory = Inventory(
             scanner=self._scanner,
-            departures=Departures(self._holders),
+            departures=self._departures,
             watch=self._watch,
             state_dir=options.state_dir,
             prepare=self._injector.prepare,
@@ -97,6 +98,7 @@ class Agent:
             tasks = [
                 self._endless(self._watch.run(), "directory watch"),
                 self._endless(self._inventory.run(), "inventory"),
+                self._endless(self._departures.run(self._inventory.hints.add), "departures"),
                 self._endless(Examinations(self._inventory).run(), "examinations"),
                 self._endless(self._reloading(), "configuration"),
             ]

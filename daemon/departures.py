@@ -1,10 +1,12 @@
-"""Units whose device went away: how long they stay on the list, and when to look again.
+"""Units whose device went away: how long they stay on the list, and when the kubelet is asked.
 
 A unit leaves in two steps. First it is unhealthy for GRACE_S, so that an Allocate that the kubelet
-has begun for it finds it listed (kubelet 1.34 and later crashes otherwise). Then it stays as long
-as a pod holds it.
+has begun for it finds it listed (kubelet 1.34 and later crashes otherwise). Then the kubelet is
+asked, and the unit stays as long as a pod holds it.
 """
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 
@@ -22,13 +24,44 @@ Devices = Mapping[ResourceName, Iterable[Device]]
 
 
 class Departures:
-    """Owner of the departure times."""
+    """Owner of the departure times. Whoever looks at devices never waits for the kubelet."""
 
     def __init__(self, holders: Holders, clock: Callable[[], float] = time.monotonic) -> None:
         self._holders = holders
         self._clock = clock
         self._left: dict[tuple[ResourceName, UnitId], float] = {}
-        self._ask_at = 0.0
+        self._held_on = False
+        self._news = asyncio.Event()
+
+    async def run(self, answered: Callable[[], None]) -> None:
+        """Ask the kubelet whenever it is time to, for ever, and call `answered` after it."""
+        while True:
+            await self.ask()
+            answered()
+            await self._due()
+
+    async def ask(self) -> None:
+        """Ask who holds what; who left long enough before is held by a pod or goes."""
+        asked_at = self._clock()
+        await self._holders.refresh()
+        self._left = {key: at for key, at in self._left.items() if at + GRACE_S > asked_at}
+
+    async def _due(self) -> None:
+        """Return when a unit's grace is over, or when a held one may have been released."""
+        while True:
+            self._news.clear()
+            wait_s = self.wait_s()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._news.wait()
+                    continue
+            return
+
+    def wait_s(self) -> float | None:
+        """How long until the kubelet is to be asked; None while nothing is gone."""
+        if self._left:
+            return max(min(self._left.values()) + GRACE_S - self._clock(), 0.0)
+        return RELEASE_S if self._held_on else None
 
     def note(self, before: Devices, now: Devices) -> None:
         """Remember when units left; forget those that are back."""
@@ -40,28 +73,17 @@ class Departures:
             there = {(name, u) for name, some in now.items() for d in some for u in d.units()}
             self._left = {key: at for key, at in self._left.items() if key not in there}
 
-    async def ask(self) -> None:
-        """Ask the kubelet who holds what, if it is time to."""
-        if self._clock() >= self._ask_at:
-            self._ask_at = self._clock() + RELEASE_S
-            await self._holders.refresh()
-
     def gone(self, devices: Devices) -> dict[ResourceName, tuple[Gone, ...]]:
         """The units to keep on the list, for each resource of `devices`."""
-        expired = self._clock() - GRACE_S
         held = self._holders.held()
-        for (name, unit), at in self._left.items():
-            if at > expired:
-                held.setdefault(name, {}).setdefault(unit, "nobody known so far")
-        self._left = {key: at for key, at in self._left.items() if at > expired}
+        for name, unit in self._left:
+            held.setdefault(name, {}).setdefault(unit, "nobody known so far")
         gone = {
             name: presence.gone_units(name, present, held.get(name, {}))
             for name, present in devices.items()
         }
-        if self._left:
-            self._ask_at = min(self._ask_at, max(self._left.values()) + GRACE_S)
+        held_on = any(gone.values())
+        if self._left or held_on != self._held_on:
+            self._news.set()
+        self._held_on = held_on
         return gone
-
-    def wait_s(self) -> float:
-        """How long until the gone units are to be looked at again."""
-        return max(self._ask_at - self._clock(), 0.0)

@@ -89,8 +89,7 @@ class Inventory:
                     self._resync_at = clock() + RESYNC_S
                     where = Where(full=True, plain=True, paths=where.paths)
                 await self._refresh(where)
-                waiting = self._waits_for_release()
-                await self.hints.settled(self._departures.wait_s() if waiting else RESYNC_S)
+                await self.hints.settled(RESYNC_S)
 
     async def _refresh(self, where: Where) -> None:
         started = time.perf_counter()
@@ -100,8 +99,6 @@ class Inventory:
             self._watch_folders(folders)  # before the look: what comes after it is then heard
         tree, assembly = await in_thread(functools.partial(self._look, where))
         self.hints.defer(self._scanner.waiting(), UDEV_PATIENCE_S)
-        if self._waits_for_release() or not self.snapshot.version:
-            await self._departures.ask()
         snapshot = self._compose(tree, assembly)
         if _says_the_same(snapshot, self.snapshot):
             self.snapshot = replace(snapshot, version=self.snapshot.version)
@@ -144,9 +141,6 @@ class Inventory:
         if reason := self._unfit.get(device.id):
             return replace(device, state=State.UNHEALTHY, reason=reason)
         return device
-
-    def _waits_for_release(self) -> bool:
-        return any(self.snapshot.gone.values())
 
     def _publish(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot

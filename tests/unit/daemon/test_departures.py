@@ -1,5 +1,6 @@
 """A unit that leaves stays listed for the grace, then as long as a pod holds it."""
 
+import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,11 +76,14 @@ async def test_an_unplugged_unit_nobody_holds_leaves_after_the_grace(
 ) -> None:
     departures.note({SERIAL: [ONE, TWO]}, {SERIAL: [TWO]})
     assert gone(departures, TWO) == ["one"]
-    clock.now += departures.wait_s()
-    assert departures.wait_s() == 0
     await departures.ask()
-    clock.now += GRACE_S
+    assert gone(departures, TWO) == ["one"], "its grace is not over"
+    clock.now += departures.wait_s() or 0
+    assert departures.wait_s() == 0
+    assert gone(departures, TWO) == ["one"], "the kubelet has not been asked"
+    await departures.ask()
     assert gone(departures, TWO) == []
+    assert departures.wait_s() is None
 
 
 async def test_a_held_unit_stays_until_it_is_released(
@@ -87,15 +91,30 @@ async def test_a_held_unit_stays_until_it_is_released(
 ) -> None:
     kubelet.hold("one")
     departures.note({SERIAL: [ONE]}, {SERIAL: []})
-    clock.now += GRACE_S + 1
+    clock.now += GRACE_S
     await departures.ask()
     assert gone(departures) == ["one"]
+    assert departures.wait_s() == RELEASE_S
     kubelet.hold()
     await departures.ask()
-    assert gone(departures) == ["one"], "the kubelet is not asked again before RELEASE_S"
-    clock.now += RELEASE_S
-    await departures.ask()
     assert gone(departures) == []
+
+
+async def test_the_kubelet_is_asked_when_a_grace_is_over_and_not_before(
+    departures: Departures, clock: Clock, kubelet: Kubelet
+) -> None:
+    answers: asyncio.Queue[float] = asyncio.Queue()
+    running = asyncio.ensure_future(departures.run(lambda: answers.put_nowait(clock.now)))
+    await answers.get()
+    assert kubelet.asked == 1, "who held what before the start"
+    clock.now += 100
+    departures.note({SERIAL: [ONE]}, {SERIAL: []})
+    clock.now += GRACE_S
+    assert gone(departures) == ["one"]
+    await asyncio.wait_for(answers.get(), 10)
+    assert kubelet.asked == 2
+    assert gone(departures) == []
+    running.cancel()
 
 
 async def test_what_a_pod_held_before_the_agent_started_is_listed(
