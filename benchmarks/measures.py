@@ -12,6 +12,7 @@ import grpc
 import psutil
 
 from benchmarks.figures import Figure, Times, below
+from benchmarks.kernel_events import KernelEvents, kernel_events
 from benchmarks.lab import Lab, lab
 from protos import deviceplugin_v1beta1_pb2 as v1beta1
 from protos import deviceplugin_v1beta1_pb2_grpc as v1beta1_grpc
@@ -65,9 +66,10 @@ async def hot_plug(folder: Path, rounds: int) -> Sequence[Figure]:
     plugged, unplugged = list[float](), list[float]()
     async with lab(folder / "plug", configuration) as running:
         await running.listed(RESOURCE, 0)
-        for number in range(FIRST_LOOP, FIRST_LOOP + rounds):
-            plugged.append(await _plug(running, number))
-            unplugged.append(await _unplug(running, number))
+        with kernel_events() as events:
+            for number in range(FIRST_LOOP, FIRST_LOOP + rounds):
+                plugged.append(await _plug(running, events, number))
+                unplugged.append(await _unplug(running, events, number))
         walk_ms = await asyncio.to_thread(_walk_ms)
     return [
         _against_polling("uevent to list, plug", Times(plugged), walk_ms),
@@ -75,20 +77,23 @@ async def hot_plug(folder: Path, rounds: int) -> Sequence[Figure]:
     ]
 
 
-async def _plug(running: Lab, number: int) -> float:
-    mark, begin = len(running.kubelet.log), time.monotonic()
-    loop.add(number)
+async def _plug(running: Lab, events: KernelEvents, number: int) -> float:
+    mark = len(running.kubelet.log)
+    await asyncio.to_thread(loop.add, number)
     event = await running.listed(RESOURCE, 1, mark)
-    return (event.at_s - begin) * 1000
+    return (event.at_s - await events.at_s("add", f"loop{number}")) * 1000
 
 
-async def _unplug(running: Lab, number: int) -> float:
-    """Until nothing healthy is listed; it leaves the list when the kubelet says that it is free."""
-    mark, begin = len(running.kubelet.log), time.monotonic()
-    loop.remove(number)
+async def _unplug(running: Lab, events: KernelEvents, number: int) -> float:
+    """Until nothing healthy is listed; it leaves the list when the kubelet says that it is free.
+
+    The kernel itself takes some 25 ms from LOOP_CTL_REMOVE to its event.
+    """
+    mark = len(running.kubelet.log)
+    await asyncio.to_thread(loop.remove, number)
     event = await running.without_healthy(RESOURCE, mark)
     await running.listed(RESOURCE, 0, mark)
-    return (event.at_s - begin) * 1000
+    return (event.at_s - await events.at_s("remove", f"loop{number}")) * 1000
 
 
 def _walk_ms() -> float:

@@ -8,33 +8,30 @@ answer that can be had. O(n log n) in the number of ids.
 import bisect
 import heapq
 import itertools
+import operator
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ringbolt.devices.device import Device
 from ringbolt.devices.resource import Policy
 
 
-@dataclass(frozen=True, slots=True)
-class _Pool:
-    """A device and those of its units that can be had; `used` of its units are chosen already.
+class _Pool(NamedTuple):
+    """A device and the `weight` units of it that can be had; `used` of them are chosen already.
 
-    Ids that belong to no known device form pools without a place.
+    Ids that belong to no known device form pools without a place. A tuple, as a thousand of them
+    are made for each call.
     """
 
     name: str
     free: Sequence[str]
+    weight: int
     used: int = 0
     share: int = 1
     node: int | None = None
     root: str = ""
-
-    @property
-    def weight(self) -> int:
-        """How many units can be had."""
-        return len(self.free)
 
     @property
     def units(self) -> list[str]:
@@ -110,8 +107,8 @@ def _distinct(available: Sequence[str], required: Sequence[str]) -> Iterable[str
 
 def _pool(name: str, device: Device | None, free: Sequence[str], used: int) -> _Pool:
     if device is None:
-        return _Pool(name, free, used)
-    return _Pool(name, free, used, device.share, device.numa_node, device.pcie_root)
+        return _Pool(name, free, len(free), used)
+    return _Pool(name, free, len(free), used, device.share, device.numa_node, device.pcie_root)
 
 
 def _spread(pools: Sequence[_Pool]) -> Iterator[str]:
@@ -170,11 +167,10 @@ def _over_nodes(pools: Sequence[_Pool], chosen: Sequence[_Pool], need: int) -> I
 def _domains(pools: Iterable[_Pool], chosen: Iterable[_Pool], *, by_root: bool) -> list[_Domain]:
     """Pools by place, in the order of the places' names; those without a place come last."""
 
-    def place(pool: _Pool) -> str:
-        if by_root:
-            return pool.root
+    def node(pool: _Pool) -> str:
         return "" if pool.node is None else str(pool.node)
 
+    place: Callable[[_Pool], str] = operator.attrgetter("root") if by_root else node
     grouped: dict[str, list[_Pool]] = {}
     for pool in pools:
         if pool.free:
