@@ -6,10 +6,11 @@ A hint says where to look, never what is there.
 import asyncio
 import contextlib
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 
 from daemon.lean import structlog
+from daemon.offload import in_thread
 from ringbolt.devices.scan import UDEV_PATIENCE_S
 from ringbolt.devices.tree import SysPath
 from ringbolt.devices.uevents import Uevents
@@ -99,17 +100,18 @@ class Hints:
             return False
 
 
-@contextlib.contextmanager
-def hearing_uevents(hints: Hints) -> Generator[None]:
+@contextlib.asynccontextmanager
+async def hearing_uevents(hints: Hints) -> AsyncGenerator[None]:
     """Feed the kernel's and udev's events to `hints` while the context lasts.
 
-    A kernel without uevents (gVisor, some sandboxes) is no reason to stop: what plain paths and
-    the regular look at everything find is served all the same.
+    A kernel without uevents (gVisor, some sandboxes) or an image without libudev is no reason to
+    stop: what plain paths and the regular look at everything find is served all the same.
     """
     with contextlib.ExitStack() as undo:
         try:
-            uevents = undo.enter_context(contextlib.closing(Uevents()))
-        except OSError as error:
+            # In a thread: to find libudev, ctypes runs ldconfig and reads what it prints.
+            uevents = undo.enter_context(contextlib.closing(await in_thread(Uevents)))
+        except (OSError, ImportError) as error:
             _log.warning("no uevents here: a new device is seen within a minute", error=str(error))
         else:
             _listen(uevents, hints, undo)

@@ -32,7 +32,10 @@ RESYNC_S = 60.0
 _log = structlog.get_logger()
 
 Prepare = Callable[[Snapshot], None]
-"""Makes true what answers refer to (links, CDI files) before a Snapshot is shown. It may block."""
+"""Makes true what answers refer to (links, CDI files) before a Snapshot is shown. It may block.
+
+Also at every full look, as what others changed there, or what could not be written, is mended so.
+"""
 
 
 class Inventory:
@@ -82,7 +85,7 @@ class Inventory:
     async def run(self) -> None:
         """Look, assemble and publish until cancelled."""
         clock = asyncio.get_running_loop().time
-        with hearing_uevents(self.hints):
+        async with hearing_uevents(self.hints):
             while True:
                 where = self.hints.take()
                 if where.full or clock() >= self._resync_at:
@@ -102,6 +105,8 @@ class Inventory:
         snapshot = self._compose(tree, assembly)
         if _says_the_same(snapshot, self.snapshot):
             self.snapshot = replace(snapshot, version=self.snapshot.version)
+            if where.full or (where.plain and self._says_where_paths_lead()):
+                await in_thread(functools.partial(self._prepare, self.snapshot))
         else:
             await in_thread(functools.partial(self._prepare, snapshot))
             self._publish(snapshot)
@@ -141,6 +146,10 @@ class Inventory:
         if reason := self._unfit.get(device.id):
             return replace(device, state=State.UNHEALTHY, reason=reason)
         return device
+
+    def _says_where_paths_lead(self) -> bool:
+        """Whether answers refer to what stands at the end of a path: a link may lead elsewhere."""
+        return any(resource.container.needs_cdi for resource in self._resources.values())
 
     def _publish(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot

@@ -31,15 +31,29 @@ def look(
 
 
 def directories(resources: Iterable[Resource], dev_root: Path = Path("/")) -> frozenset[Path]:
-    """The folders whose entries decide what `look` finds, whether they exist yet or not."""
+    """The folders whose entries decide what `look` finds, whether they exist yet or not.
+
+    With them those that CDI takes apart: it names every node inside.
+    """
     root = os.fspath(dev_root).rstrip("/")
     return frozenset(
         Path(root + folder)
         for resource in resources
-        for term in resource.select
-        for pattern in term.path_patterns
-        for folder in _folders(pattern, root)
+        for folder in (*_deciding(resource, root), *_taken_apart(resource, root))
     )
+
+
+def _deciding(resource: Resource, root: str) -> Iterator[str]:
+    for term in resource.select:
+        for pattern in term.path_patterns:
+            yield from _folders(pattern, root)
+
+
+def _taken_apart(resource: Resource, root: str) -> Iterator[str]:
+    for path in _taken(resource, root) if resource.container.needs_cdi else ():
+        if Path(root + path).is_dir():
+            yield path
+            yield from _folders_in(path, root, _DEEPEST)
 
 
 def _folders(pattern: Pattern, root: str) -> Iterator[str]:
@@ -49,9 +63,12 @@ def _folders(pattern: Pattern, root: str) -> Iterator[str]:
     start = _fixed_part(pattern)
     yield start
     depth = _DEEPEST if "**" in pattern.text else pattern.text.count("/") - start.count("/")
-    if pattern.kind is Kind.REGEX:
-        return
-    for path, _ in zip(_below(root, start, depth - 1), range(_MOST), strict=False):
+    if pattern.kind is not Kind.REGEX and depth > 1:
+        yield from _folders_in(start, root, depth - 1)
+
+
+def _folders_in(folder: str, root: str, depth: int) -> Iterator[str]:
+    for path, _ in zip(_below(root, folder, depth), range(_MOST), strict=False):
         if Path(root + path).is_dir() and not Path(root + path).is_symlink():
             yield path
 
@@ -91,5 +108,5 @@ def _below(root: str, folder: str, depth: int) -> Iterator[str]:
         return
     for name, is_folder in inside:
         yield f"{folder}/{name}"
-        if is_folder and depth > 1:
+        if is_folder:
             yield from _below(root, f"{folder}/{name}", depth - 1)

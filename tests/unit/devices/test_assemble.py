@@ -1,5 +1,6 @@
 """What is offered: groups, members, places in the machine, plain paths."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from ringbolt.devices import plain_paths, topology
 from ringbolt.devices.assemble import assemble
 from ringbolt.devices.device import Device
 from ringbolt.devices.identity import Memory
-from ringbolt.devices.resource import Resource
+from ringbolt.devices.resource import Container, Resource
 from ringbolt.devices.tree import SysPath
 from tests.unit.devices.machines import Machine, resource
 
@@ -212,6 +213,25 @@ def root(tmp_path: Path) -> Path:
 def test_plain_paths_that_exist_are_found(root: Path, term: str, found: tuple[str, ...]) -> None:
     one = resource("plain", {"path": term})
     assert plain_paths.look([one], root)[one.name] == found
+
+
+@pytest.mark.parametrize(
+    ("term", "by_cdi", "watched"),
+    [
+        ("/dev/snd", False, {"dev"}),
+        ("/dev/s*", False, {"dev"}),
+        ("/dev/absent/x", False, {"dev/absent"}),
+        ("/dev/*/control*", False, {"dev", "dev/pool", "dev/snd"}),
+        ("/dev/snd", True, {"dev", "dev/snd", "dev/snd/by-path"}),
+        ("/dev/s*", True, {"dev", "dev/snd", "dev/snd/by-path"}),
+    ],
+)
+def test_the_folders_that_decide_are_watched_and_no_others(
+    root: Path, term: str, watched: set[str], *, by_cdi: bool
+) -> None:
+    said = resource("plain", {"path": term})
+    one = replace(said, container=Container(gid=20)) if by_cdi else said
+    assert plain_paths.directories([one], root) == {root / folder for folder in watched}
 
 
 def test_a_path_with_another_clause_needs_a_node_of_udev(root: Path) -> None:
