@@ -108,5 +108,5 @@ def _below(root: str, folder: str, depth: int) -> Iterator[str]:
         return
     for name, is_folder in inside:
         yield f"{folder}/{name}"
-        if is_folder:
+        if is_folder and depth > 1:
             yield from _below(root, f"{folder}/{name}", depth - 1)
