@@ -34,7 +34,7 @@ def device(which: str, config: Path, kubelet_dir: Path, state_dir: Path) -> None
         for problem in error.problems:
             click.echo(str(problem), err=True)
         sys.exit(1)
-    lines = list(_explain(found.snapshot, which))
+    lines = list(describe(found.snapshot, which))
     for line in (*lines, *(f"note: {lack}" for lack in found.lacks)):
         click.echo(line)
     if not lines:
@@ -46,7 +46,8 @@ def device(which: str, config: Path, kubelet_dir: Path, state_dir: Path) -> None
         sys.exit(1)
 
 
-def _explain(snapshot: Snapshot, which: str) -> Iterator[str]:
+def describe(snapshot: Snapshot, which: str) -> Iterator[str]:
+    """What is to be said of the node or device, line by line; nothing where there is none."""
     for node in _nodes(snapshot, which):
         yield from _describe(node)
         if not snapshot.resources:
@@ -99,6 +100,9 @@ def _judge(snapshot: Snapshot, resource: Resource, node: Node) -> Iterator[str]:
         yield from _findings(explanation.excluded_by.findings, "    ")
         return
     yield f"  {resource.name}: not taken"
+    for device in snapshot.devices[resource.name]:
+        if any(member.sys_path == node.sys_path for member in device.members):
+            yield f"    but given with device {device.id}, as part of its group"
     for judged in explanation.select:
         yield f"    select[{judged.index}] fails"
         yield from _findings(judged.failures, "      ")
@@ -117,7 +121,8 @@ def _outcome(serving: Iterable[Device]) -> Iterator[str]:
 def _findings(findings: Iterable[Finding], indent: str) -> Iterator[str]:
     for finding in findings:
         mark = "holds" if finding.holds else "fails"
-        yield f"{indent}{finding.clause}: wanted {finding.wanted}, found {finding.found}: {mark}"
+        yield f"{indent}{finding.clause}: wanted {finding.wanted}, found {finding.found or 'nothing'}: {mark}"
+        yield from _findings(finding.nested, f"{indent}  ")
 
 
 def _plain(snapshot: Snapshot, which: str) -> Iterator[str]:
