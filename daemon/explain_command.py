@@ -121,7 +121,8 @@ def _outcome(serving: Iterable[Device]) -> Iterator[str]:
 def _findings(findings: Iterable[Finding], indent: str) -> Iterator[str]:
     for finding in findings:
         mark = "holds" if finding.holds else "fails"
-        yield f"{indent}{finding.clause}: wanted {finding.wanted}, found {finding.found or 'nothing'}: {mark}"
+        found = finding.found or "nothing"
+        yield f"{indent}{finding.clause}: wanted {finding.wanted}, found {found}: {mark}"
         yield from _findings(finding.nested, f"{indent}  ")
 
 
