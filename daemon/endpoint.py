@@ -9,6 +9,7 @@ registers, and its stream's absence is what tells that the kubelet has lost us.
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -46,6 +47,8 @@ AFTERMATH_S = 0.1
 class SocketError(Exception):
     """The plugin's socket cannot be served; the message says where and why."""
 
+
+_NO_STREAM = "no stream from the kubelet"
 
 PluginFactory = Callable[[Streams], DevicePlugin]
 
@@ -91,7 +94,8 @@ class Generation:
         self.streams.end(ending)
         await self.streams.drained(DRAIN_S)
         if not self.wiped():
-            self.plugin.socket.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what cannot be removed is a leftover for the next
+                self.plugin.socket.unlink()
         await self._server.stop(grace=STOP_S)
         if had_streams and ending is Ending.DRAIN:
             await asyncio.sleep(AFTERMATH_S)
@@ -141,6 +145,7 @@ class Endpoint:
                     self._log.info("generation over", cause=cause)
         finally:
             unsubscribe()
+            self._metrics.forget(self.resource)
 
     def _complain(self, event: str, error: Exception) -> None:
         """Log what keeps the kubelet away once, not at every attempt."""
@@ -164,8 +169,24 @@ class Endpoint:
             yield generation
             ending = Ending.DRAIN
         finally:
+            if self._served_by_another(generation.plugin.socket):
+                ending = Ending.DRAIN
             await generation.end(ending)
             self._current = None
+
+    def _served_by_another(self, own: Path) -> bool:
+        """Whether a second agent has the resource too, as while a DaemonSet rolls with a surge.
+
+        An empty list would replace that agent's, which sees no reason to send its own again.
+        """
+        return any(path != own and _connect(path) == 0 for path in self._sockets())
+
+    def _sockets(self) -> tuple[Path, ...]:
+        """The sockets that agents have made for this resource; none where nobody may look."""
+        try:
+            return tuple(self._route.directory.glob(f"{self._prefix}*.sock"))
+        except OSError:
+            return ()
 
     async def _begin(self, streams: Streams) -> Generation:
         self._unlink_leftovers()
@@ -180,18 +201,21 @@ class Endpoint:
 
     def _unlink_leftovers(self) -> None:
         """Remove sockets that an earlier agent left for this resource: ours by name, and dead."""
-        for path in self._route.directory.glob(f"{self._prefix}*.sock"):
-            if _is_dead(path):
-                path.unlink(missing_ok=True)
-                self._log.info("leftover removed", socket=path.name)
+        for path in self._sockets():
+            # A second agent's socket, during a rolling update, answers and is left alone.
+            if _connect(path) == errno.ECONNREFUSED:
+                with contextlib.suppress(OSError):  # a directory that is read-only keeps it
+                    path.unlink()
+                    self._log.info("leftover removed", socket=path.name)
 
     async def _serve(self, generation: Generation, backoff: Backoff) -> str:
         """Register and watch one generation; the answer is why it is over."""
+        clock = asyncio.get_running_loop().time
         while not generation.wiped():
             landmark = mark(self._route.landmark)
             try:
                 await self._route.announce(generation.plugin)
-            except RegistrationError as error:
+            except (RegistrationError, OSError) as error:
                 self._metrics.registered(self.resource, failed=True)
                 self._complain("not registered", error)
                 await self._pause(backoff)
@@ -199,8 +223,9 @@ class Endpoint:
             self._metrics.registered(self.resource, failed=False)
             self._complaint = ""
             self._log.info("registered", socket=generation.plugin.socket.name)
+            steady_at = clock() + STREAM_TIMEOUT_S
             cause = await self._lost(generation, landmark)
-            if generation.streams.opened:
+            if cause is not _NO_STREAM or (generation.streams.opened and clock() > steady_at):
                 backoff.reset()
             else:
                 await self._pause(backoff)
@@ -224,7 +249,7 @@ class Endpoint:
             alone_since = clock() if alone_since is None else alone_since
             patience_s = self._patience_s(generation) - (clock() - alone_since)
             if patience_s <= 0:
-                return "no stream from the kubelet"
+                return _NO_STREAM
             await self._anything(generation, patience_s)
 
     def _patience_s(self, generation: Generation) -> float:
@@ -251,24 +276,23 @@ class Endpoint:
 
 
 async def _listen(server: grpc.aio.Server, path: Path) -> None:
+    """Serve at `path`. Raises SocketError, whose message is the same for every name of a socket."""
+    directory = path.parent
     if len(os.fsencode(path)) > SUN_PATH_MAX:
-        raise SocketError(f"{path}: longer than {SUN_PATH_MAX} bytes, the kernel's limit")
-    if not path.parent.is_dir():
-        raise SocketError(f"{path.parent}: no such directory; is this the kubelet's?")
+        raise SocketError(f"{directory}: a socket's path in it exceeds {SUN_PATH_MAX} bytes")
     try:
+        if not directory.is_dir():
+            raise SocketError(f"{directory}: no such directory; is this the kubelet's?")
         server.add_insecure_port(f"unix:{path}")
         await server.start()
     except (RuntimeError, OSError) as error:
-        raise SocketError(f"{path}: cannot listen: {error}") from error
+        raise SocketError(f"{directory}: no socket can be made in it; is it writable?") from error
 
 
-def _is_dead(path: Path) -> bool:
-    """Whether nobody listens: another agent's socket, during a rolling update, is left alone."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            return True
-        except OSError:
-            return False
-    return False
+def _connect(path: Path) -> int:
+    """Which errno a connection to the socket gives; 0 where somebody listens. Never waits."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+            return probe.connect_ex(os.fspath(path))
+    except OSError as error:  # no descriptor is left, or the path is too long
+        return error.errno or errno.EINVAL

@@ -83,6 +83,22 @@ async def test_an_agent_restart_loses_nothing(faultless: Kubelet, serving: Agent
         assert set(health.get("main", {}).get(RESOURCE, {}).values()) <= {"Healthy"}
 
 
+async def test_a_rolling_update_with_a_surge_loses_nothing(
+    faultless: Kubelet, serving: Agent
+) -> None:
+    successor = Agent(serving.folder, serving.kubelet_dir)
+    async with serving:
+        await offers(faultless, 2)
+        mark = len(faultless.log)
+        async with successor:
+            await faultless.wait_for_event(lambda e: e.kind is EventKind.LIST, WAIT_S, mark)
+            assert await serving.terminate() == 0
+            await faultless.wait_for_event(lambda e: e.kind is EventKind.STREAM_ENDED, WAIT_S, mark)
+            await offers(faultless, 2)
+            lists = [e for e in faultless.log.since(mark) if e.kind is EventKind.LIST]
+            assert {len(event.devices) for event in lists} == {2}
+
+
 async def test_says_farewell_with_an_empty_list(faultless: Kubelet, serving: Agent) -> None:
     async with serving:
         await offers(faultless, 2)
