@@ -80,6 +80,7 @@ class Agent:
             watch=self._watch,
             state_dir=options.state_dir,
             prepare=self._injector.prepare,
+            metrics=self._metrics,
         )
         self._config_file = ConfigFile(options.config, self._watch)
         self._running: dict[ResourceName, _Running] = {}

@@ -1,9 +1,11 @@
 """What answers refer to, made true before they are given: stable links and CDI files.
 
 It turns `ringbolt.devices` plans into answers with the paths of this agent. A link or CDI file that
-cannot be written fails every Allocate of its resource with the reason, until it can be written.
+cannot be written fails every Allocate of its device or resource with the reason, until it can be
+written: that is tried at every change and with every full look.
 """
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -32,37 +34,51 @@ class Injector:
         self._cdi_errors: Mapping[ResourceName, OSError] = {}
         self._linked: links.Targets | None = None
 
-    def prepare(self, snapshot: Snapshot) -> None:
-        """Bring links and CDI files to the Snapshot. Blocks on the file system; never raises."""
+    def prepare(self, snapshot: Snapshot, *, whole: bool) -> None:
+        """Bring links and CDI files to the Snapshot. Blocks on the file system; never raises.
+
+        `whole`: also mend links that somebody else has changed since they were made.
+        """
         devices = [device for group in snapshot.devices.values() for device in group]
         held = {device_of(gone.unit) for group in snapshot.gone.values() for gone in group}
         self._links_error = None
-        try:
-            self._link(devices, held)
-        except OSError as error:
-            self._links_error, self._linked = error, None
-            _log.error("links not written", directory=str(self._links_dir), error=str(error))
-        self._around = Surroundings(self._links_dir, snapshot.tree, links.find_binds(devices))
-        self._qualifiers = qualify(tuple(snapshot.resources.values()))
-        self._cdi_errors = self._write_cdi(snapshot)
+        with contextlib.ExitStack() as undo:
+            try:
+                undo.enter_context(links.locked(self._links_dir))
+                self._link(devices, held, whole=whole)
+            except OSError as error:
+                self._links_error, self._linked = error, None
+                _log.error("links not written", directory=str(self._links_dir), error=str(error))
+            self._around = Surroundings(self._links_dir, snapshot.tree, links.find_binds(devices))
+            self._qualifiers = qualify(tuple(snapshot.resources.values()))
+            self._cdi_errors = self._write_cdi(snapshot)
 
-    def _link(self, devices: Sequence[Device], held: Collection[DeviceId]) -> None:
+    def _link(self, devices: Sequence[Device], held: Collection[DeviceId], *, whole: bool) -> None:
         wanted = links.targets(devices, held)
         if self._linked is None:
             links.sync(self._links_dir, devices, held)
         else:
-            links.update(self._links_dir, self._linked, wanted)
+            # Nobody's but our own: a second agent, with a newer configuration, may have others.
+            names = wanted.keys() | self._linked.keys()
+            known = links.found(self._links_dir, names) if whole else self._linked
+            links.update(self._links_dir, known, wanted)
         self._linked = wanted
 
     def inject(self, resource: Resource, devices: Sequence[Device]) -> Injection:
         """What a container gets for `devices`, in the order asked for. Raises OSError."""
-        for error in (self._links_error, self._cdi_errors.get(resource.name)):
+        for error in (self._link_error(devices), self._cdi_errors.get(resource.name)):
             if error:
                 raise error
         injection = plan(resource, devices, self._around, self._qualifiers.get(resource.name))
         for lack in injection.lacks:
             _log.warning("not given", resource=resource.name, lack=lack)
         return injection
+
+    def _link_error(self, devices: Sequence[Device]) -> OSError | None:
+        if not isinstance(self._links_error, links.LinksError):
+            return self._links_error
+        errors = self._links_error.errors
+        return next((errors[device.id] for device in devices if device.id in errors), None)
 
     def _write_cdi(self, snapshot: Snapshot) -> Mapping[ResourceName, OSError]:
         """Write what owner and mode need; the errors keep their resources from being allocated."""

@@ -8,15 +8,17 @@ function of `ringbolt.devices`.
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from daemon import state_file
 from daemon.departures import Departures
 from daemon.directory_watch import DirectoryWatch, Unsubscribe
 from daemon.hints import Hints, Where, hearing_uevents
 from daemon.lean import structlog
+from daemon.metrics import Metrics
 from daemon.offload import in_thread
 from ringbolt.devices import plain_paths
 from ringbolt.devices.assemble import Assembly, assemble
@@ -31,11 +33,17 @@ RESYNC_S = 60.0
 
 _log = structlog.get_logger()
 
-Prepare = Callable[[Snapshot], None]
-"""Makes true what answers refer to (links, CDI files) before a Snapshot is shown. It may block.
 
-Also at every full look, as what others changed there, or what could not be written, is mended so.
-"""
+class Prepare(Protocol):
+    """Makes true what answers refer to (links, CDI files) before a Snapshot is shown.
+
+    Also at every full look, as what others changed there, or what could not be written, is mended
+    so.
+    """
+
+    def __call__(self, snapshot: Snapshot, *, whole: bool) -> None:
+        """`whole`: also what should be true already. It may block, and never raises OSError."""
+        ...
 
 
 class Inventory:
@@ -49,13 +57,16 @@ class Inventory:
         watch: DirectoryWatch,
         state_dir: Path,
         prepare: Prepare,
+        metrics: Metrics,
     ) -> None:
         self._scanner = scanner
         self._departures = departures
         self._watch = watch
         self._identities = state_dir / "identities.json"
         self._memory: Memory = state_file.read(self._identities, Memory.from_json, Memory())
+        self._saved = True
         self._prepare = prepare
+        self._metrics = metrics
         self._resources: Mapping[ResourceName, Resource] = {}
         self._unfit: Mapping[DeviceId, str] = {}
         self._folders: dict[Path, Unsubscribe] = {}
@@ -91,7 +102,11 @@ class Inventory:
                 if where.full or clock() >= self._resync_at:
                     self._resync_at = clock() + RESYNC_S
                     where = Where(full=True, plain=True, paths=where.paths)
-                await self._refresh(where)
+                try:
+                    await self._refresh(where)
+                except OSError as error:
+                    _log.error("cannot look at this node's devices", error=str(error))
+                    self._resync_at = 0.0  # the hints are spent: the next look is at everything
                 await self.hints.settled(RESYNC_S)
 
     async def _refresh(self, where: Where) -> None:
@@ -103,17 +118,21 @@ class Inventory:
         tree, assembly = await in_thread(functools.partial(self._look, where))
         self.hints.defer(self._scanner.waiting(), UDEV_PATIENCE_S)
         snapshot = self._compose(tree, assembly)
-        if _says_the_same(snapshot, self.snapshot):
-            self.snapshot = replace(snapshot, version=self.snapshot.version)
-            if where.full or (where.plain and self._says_where_paths_lead()):
-                await in_thread(functools.partial(self._prepare, self.snapshot))
-        else:
-            await in_thread(functools.partial(self._prepare, snapshot))
+        changed = not _says_the_same(snapshot, self.snapshot)
+        mends = where.full or (where.plain and self._says_where_paths_lead())
+        if changed or mends:
+            await in_thread(functools.partial(self._prepare, snapshot, whole=where.full))
+        seconds = time.perf_counter() - started
+        self._metrics.looked(seconds, full=where.full)
+        if changed:
             self._publish(snapshot)
-            ms = round((time.perf_counter() - started) * 1000, 1)
+            ms = round(seconds * 1000, 1)
             _log.info("devices changed", full=where.full, ms=ms, **_counts(snapshot))
-        if assembly.memory != self._memory:
-            self._memory = assembly.memory
+        else:
+            self.snapshot = replace(snapshot, version=self.snapshot.version)
+        learned = assembly.memory != self._memory
+        self._memory = assembly.memory
+        if learned or (where.full and not self._saved):
             await in_thread(self._save_identities)  # only now: fsync may take its time
 
     def _look(self, where: Where) -> tuple[Tree, Assembly]:
@@ -128,8 +147,10 @@ class Inventory:
         return tree, assemble(tree, resources, self._memory, self._plain)
 
     def _save_identities(self) -> None:
+        self._saved = False
         try:
             state_file.write(self._identities, self._memory.to_json())
+            self._saved = True
         except OSError as error:
             _log.error("identities not saved", path=str(self._identities), error=str(error))
 

@@ -69,11 +69,15 @@ class DevicePlugin(v1beta1_grpc.DevicePluginServicer):
     ) -> None:
         """Send the list, and again whenever it changes, until either side ends the stream."""
         with self._streams.open():
-            self._log.info("stream opened", live=self._streams.live)
+            self._count("stream opened", self._streams.live)
             try:
                 await self._stream(context)
             finally:
-                self._log.info("stream ended", live=self._streams.live - 1)
+                self._count("stream ended", self._streams.live - 1)
+
+    def _count(self, event: str, live: int) -> None:
+        self._metrics.streams(self._supply.name, live)
+        self._log.info(event, live=live)
 
     async def _stream(self, context: Context) -> None:
         sent: tuple[object, ...] = ()

@@ -11,14 +11,24 @@ Only links and folders in `links_dir` are touched: nothing is followed, and what
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ringbolt.devices.device import Device, DeviceId
 
 _TEMPORARY = ".new-"
+
+
+class LinksError(OSError):
+    """Some devices' links are not as they should be: `errors` by device id."""
+
+    def __init__(self, errors: Mapping[str, OSError]) -> None:
+        self.errors = errors
+        first = min(errors)
+        super().__init__(f"{len(errors)} devices without their links, {first}: {errors[first]}")
 
 
 Targets = Mapping[str, Mapping[str, str]]
@@ -36,17 +46,28 @@ def targets(devices: Iterable[Device], keep: Collection[DeviceId] = frozenset())
 def update(links_dir: Path, known: Targets, wanted: Targets) -> frozenset[Path]:
     """Turn the links of `known` into those of `wanted`, touching only what differs.
 
-    `known` is what an earlier call made. Raises OSError, as `sync` does.
+    `known` is what an earlier call made. Raises LinksError, as `sync` does.
     """
     changed: set[Path] = set()
-    for name in known.keys() - wanted.keys():
-        changed.update(_sync_folder(links_dir / name, {}))
-        _remove_folder(links_dir / name)
-    for name, of_device in wanted.items():
-        if known.get(name) != of_device:
-            _ensure_folder(links_dir / name)
-            changed.update(_sync_folder(links_dir / name, of_device))
+    errors: dict[str, OSError] = {}
+    for name in known.keys() | wanted.keys():
+        if known.get(name) != wanted.get(name):
+            try:
+                changed.update(_change_folder(links_dir / name, wanted.get(name)))
+            except OSError as error:
+                errors[name] = error
+    if errors:
+        raise LinksError(errors)
     return frozenset(changed)
+
+
+def _change_folder(folder: Path, wanted: Mapping[str, str] | None) -> Iterator[Path]:
+    if wanted is None:
+        yield from _sync_folder(folder, {})
+        _remove_folder(folder)
+        return
+    _ensure_folder(folder)
+    yield from _sync_folder(folder, wanted)
 
 
 def sync(
@@ -56,12 +77,30 @@ def sync(
 
     `keep` names the devices that are held: their folders stay without links while they are gone.
     A link is replaced in one step (rename), so that it is there at any moment. Blocks on the file
-    system of `links_dir` only. Raises OSError; links made until then stay, and another call mends
-    the rest.
+    system of `links_dir` only. Raises LinksError, after it has made what it could: another call
+    mends the rest.
     """
     links_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-    known = {name: _links(links_dir / name) for name in _folders(links_dir)}
+    known = found(links_dir, _folders(links_dir))
     return update(links_dir, known, targets(devices, keep))
+
+
+def found(links_dir: Path, names: Iterable[str]) -> Targets:
+    """What the folders of that name hold now; those that are not there are left out."""
+    present = (name for name in names if (links_dir / name).is_dir())
+    return {name: _links(links_dir / name) for name in present}
+
+
+@contextlib.contextmanager
+def locked(links_dir: Path) -> Generator[None]:
+    """Keep out other agents, as there are during a rolling update. Blocks; raises OSError."""
+    links_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+    fd = os.open(links_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def find_binds(devices: Iterable[Device]) -> frozenset[str]:
@@ -86,7 +125,7 @@ def _folders(links_dir: Path) -> set[str]:
 def _ensure_folder(folder: Path) -> None:
     if folder.is_symlink():
         folder.unlink()
-    folder.mkdir(mode=0o755, exist_ok=True)
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
 
 
 def _sync_folder(folder: Path, wanted: Mapping[str, str]) -> Iterator[Path]:

@@ -10,6 +10,7 @@ from daemon.departures import Departures
 from daemon.directory_watch import DirectoryWatch
 from daemon.holders import Holders
 from daemon.inventory import Inventory
+from daemon.metrics import Metrics
 from ringbolt.devices.device import Snapshot
 from ringbolt.devices.grammar import parse_term
 from ringbolt.devices.resource import Container, Resource, ResourceName
@@ -26,7 +27,8 @@ class Answers:
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    def prepare(self, snapshot: Snapshot) -> None:
+    def prepare(self, snapshot: Snapshot, *, whole: bool) -> None:
+        assert whole or snapshot.version
         nodes = [m.dev_node for some in snapshot.devices.values() for d in some for m in d.members]
         self.lead = {node: str(Path(node).resolve()) for node in nodes}
         self._loop.call_soon_threadsafe(self._news.set)
@@ -49,6 +51,7 @@ async def running(answers: Answers, folder: Path, resource: Resource) -> AsyncGe
         watch=watch,
         state_dir=folder,
         prepare=answers.prepare,
+        metrics=Metrics(),
     )
     inventory.adopt([resource])
     tasks = [asyncio.create_task(watch.run()), asyncio.create_task(inventory.run())]

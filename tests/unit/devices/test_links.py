@@ -1,6 +1,8 @@
 """Stable links on a real file system: they point at their own device or are not there."""
 
+import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,35 @@ def test_pipes_and_files_are_binds_and_nodes_and_folders_are_not(tmp_path: Path)
     names = {"f": tmp_path / "file", "p": tmp_path / "pipe", "d": tmp_path}
     found = device("x", n=os.devnull, g="/dev/absent", **{k: str(v) for k, v in names.items()})
     assert links.find_binds([found]) == {str(tmp_path / "file"), str(tmp_path / "pipe")}
+
+
+def test_one_device_whose_link_cannot_be_made_holds_up_no_other(root: Path) -> None:
+    (root / "b" / "t" / "what a container wrote").mkdir(parents=True)
+    with pytest.raises(links.LinksError) as caught:
+        links.sync(root, [device(name, t="/dev/ttyUSB0") for name in "abc"])
+    assert caught.value.errors.keys() == {"b"}
+    assert "b" in str(caught.value)
+    assert (root / "a/t").readlink() == (root / "c/t").readlink() == Path("/dev/ttyUSB0")
+
+
+def test_what_somebody_else_removed_is_found_and_made_again(root: Path) -> None:
+    made = links.targets([device("a", t="/dev/ttyUSB0"), device("b", t="/dev/ttyUSB1")])
+    links.update(root, {}, made)
+    shutil.rmtree(root / "a")
+    (root / "b" / "t").unlink()
+    known = links.found(root, made)
+    assert known == {"b": {}}
+    links.update(root, known, made)
+    assert links.found(root, made) == made
+
+
+def test_agents_take_turns(root: Path) -> None:
+    with links.locked(root):
+        other = os.open(root, os.O_RDONLY)
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(other)
+    with links.locked(root):
+        pass
