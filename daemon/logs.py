@@ -1,9 +1,30 @@
 """Logging of the agent: one canonical line per event on stdout, context bound, never a secret."""
 
+import contextlib
 import logging
 import sys
+from typing import TextIO, cast
 
 from daemon.lean import structlog
+
+
+class _Output:
+    """The part of a file that is written to. A log that cannot be written stops nobody's work."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        """Write what can be written: a disk may be full, and a name no UTF-8."""
+        encoding = self._file.encoding
+        with contextlib.suppress(OSError):
+            self._file.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand over what was written."""
+        with contextlib.suppress(OSError):
+            self._file.flush()
 
 
 def configure(form: str, level: str) -> None:
@@ -24,6 +45,6 @@ def configure(form: str, level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Output(sys.stdout))),
         cache_logger_on_first_use=True,
     )

@@ -36,10 +36,14 @@ async def read_holdings(socket: Path, *, timeout_s: float = 1.0) -> Holdings:
     A channel is made for each call: a kept one would back off for minutes after a kubelet restart.
     Raises PodResourcesError.
     """
-    if not socket.exists():  # noqa: ASYNC240 - one lstat
+    try:
+        socket.stat()  # noqa: ASYNC240 - one call
+    except FileNotFoundError:
         raise PodResourcesError(
             f"{socket}: no such socket; mount the kubelet's pod-resources directory"
-        )
+        ) from None
+    except OSError as error:
+        raise PodResourcesError(f"{socket}: {error.strerror}") from error
     async with grpc.aio.insecure_channel(
         f"unix:{socket}", options=(("grpc.enable_http_proxy", 0),)
     ) as channel:

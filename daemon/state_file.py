@@ -21,7 +21,7 @@ def read(path: Path, parse: Callable[[object], T], default: T) -> T:
         return parse(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return default
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         _log.warning("state file ignored", path=str(path), error=str(error))
         return default
 

@@ -51,7 +51,7 @@ def _deciding(resource: Resource, root: str) -> Iterator[str]:
 
 def _taken_apart(resource: Resource, root: str) -> Iterator[str]:
     for path in _taken(resource, root) if resource.container.needs_cdi else ():
-        if Path(root + path).is_dir():
+        if os.path.isdir(root + path):  # noqa: PTH112 - see _folders_in
             yield path
             yield from _folders_in(path, root, _DEEPEST)
 
@@ -69,7 +69,8 @@ def _folders(pattern: Pattern, root: str) -> Iterator[str]:
 
 def _folders_in(folder: str, root: str, depth: int) -> Iterator[str]:
     for path, _ in zip(_below(root, folder, depth), range(_MOST), strict=False):
-        if Path(root + path).is_dir() and not Path(root + path).is_symlink():
+        # Path.is_dir() raises where a file system does not answer (a dead FUSE or NFS mount).
+        if os.path.isdir(root + path) and not os.path.islink(root + path):  # noqa: PTH112, PTH114
             yield path
 
 

@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import errno
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from asyncinotify import Inotify
 
 from daemon.directory_watch import DirectoryWatch
 
@@ -101,3 +104,53 @@ async def test_nested_directories_are_watched_whichever_comes_first(
         await heard["inner"].until(places["inner"] / "x")
         (places["outer"] / "y").touch()
         await heard["outer"].until(places["outer"] / "y")
+
+
+async def test_a_directory_that_went_unheard_can_be_unsubscribed(tmp_path: Path) -> None:
+    wanted = tmp_path / "wanted"
+    wanted.mkdir()
+    async with running() as watch:
+        unsubscribe = watch.subscribe(wanted, Heard())
+        wanted.rmdir()  # the kernel has ended the watch, and nobody has read that it did
+        unsubscribe()
+
+
+async def test_unsubscribing_after_the_end_is_as_good_as_before(tmp_path: Path) -> None:
+    async with running() as watch:
+        unsubscribe = watch.subscribe(tmp_path, Heard())
+        await asyncio.sleep(0)
+    unsubscribe()
+    watch.subscribe(tmp_path, Heard())
+
+
+async def test_without_a_descriptor_nobody_is_told_and_nothing_fails(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as undo:
+        undo.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        watch = DirectoryWatch()
+    task = asyncio.ensure_future(watch.run())
+    unsubscribe = watch.subscribe(tmp_path, Heard())
+    await asyncio.sleep(0)
+    assert not task.done()
+    unsubscribe()
+    task.cancel()
+
+
+async def test_beyond_the_limit_of_watches_nobody_is_told_and_nothing_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The limit itself is the whole machine's.
+    def refuse(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with running() as watch:
+        monkeypatch.setattr(Inotify, "add_watch", refuse)
+        watch.subscribe(tmp_path / "missing", Heard())()
+        unsubscribe = watch.subscribe(tmp_path, Heard())
+        monkeypatch.undo()
+        unsubscribe()
+        heard = Heard()
+        watch.subscribe(tmp_path, heard)
+        (tmp_path / "a").touch()
+        await heard.until(tmp_path / "a")

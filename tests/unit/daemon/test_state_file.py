@@ -21,7 +21,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["state.json"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"m": 1}', '{"n": "x"}', "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"m": 1}', '{"n": "x"}', "\x00", "[" * 9999])
 def test_nonsense_gives_the_default(tmp_path: Path, text: str) -> None:
     path = tmp_path / "state.json"
     path.write_text(text)
