@@ -32,6 +32,7 @@ class Examinations:
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
+        self._rules: dict[DeviceId, Health] = {}
         self._judgements: dict[DeviceId, Judgement] = {}
         self._due: dict[DeviceId, float] = {}
         self._hanging: set[DeviceId] = set()
@@ -47,11 +48,16 @@ class Examinations:
             await self._next(snapshot.version)
 
     def _forget(self, snapshot: Snapshot) -> None:
-        """A device that comes back begins anew."""
-        there = {device.id for devices in snapshot.devices.values() for device in devices}
-        for gone in self._due.keys() - there:
-            del self._due[gone]
-            self._judgements.pop(gone, None)
+        """A device that comes back begins anew, and so does one that is under new rules."""
+        rules = {
+            device.id: snapshot.resources[name].health
+            for name, devices in snapshot.devices.items()
+            for device in devices
+        }
+        for stale in [id_ for id_, old in self._rules.items() if rules.get(id_) != old]:
+            self._due.pop(stale, None)
+            self._judgements.pop(stale, None)
+        self._rules = rules
 
     def _take_due(self, snapshot: Snapshot) -> list[tuple[Device, Health]]:
         now = self._now()
@@ -66,7 +72,11 @@ class Examinations:
         return due
 
     async def _examine(self, due: Sequence[tuple[Device, Health]]) -> None:
-        quick = [(device, rules) for device, rules in due if rules.check in _STAT_ONLY]
+        quick = [
+            (device, rules)
+            for device, rules in due
+            if rules.check in _STAT_ONLY and device.id not in self._hanging
+        ]
         looking = functools.partial(_look_at_all, quick)
         try:
             verdicts = await in_thread(looking, timeout_s=TOGETHER_S) if quick else []

@@ -121,6 +121,17 @@ async def test_a_device_lost_while_the_agent_was_dead_stays_listed(
     await lists_until(faultless, 2, 1)
 
 
+async def test_new_rules_of_health_count_at_once(
+    faultless: Kubelet, serving: Agent, nodes: Nodes
+) -> None:
+    strict = {"check": "command", "command": ["/bin/false"], "interval": "1h", "failures": 1}
+    serving.configure(nodes.resource("ttyX*", health=strict))
+    await lists_until(faultless, 2, 0)
+    serving.configure(nodes.resource("ttyX*"))
+    await lists_until(faultless, 2, 2)
+    assert len(faultless.log.of(EventKind.STREAM_OPENED)) == 1
+
+
 @pytest.mark.parametrize("generation", [V1_36], ids=["1.36"])
 async def test_a_lost_device_leaves_once_it_is_released(
     faultless: Kubelet, serving: Agent, nodes: Nodes
