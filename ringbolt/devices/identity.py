@@ -168,7 +168,7 @@ def file_name(text: str) -> str:
 
 
 def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=_HASH // 2).hexdigest()
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=_HASH // 2).hexdigest()
 
 
 def _clean(word: str) -> str:

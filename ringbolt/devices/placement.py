@@ -42,7 +42,7 @@ def variant_paths(
     """`node_paths` for each variant of `numbers`, looking up what they share once."""
     text = resource.container.path
     if text is None:
-        bases = tuple(member.dev_node for member in device.members)
+        bases = tuple(variables.printable(member.dev_node) for member in device.members)
         yield from (_distinct(bases, number, qualifiers) for number in numbers)
         return
     parsed, indexed = variables.parse(text), uses_index(resource)

@@ -44,18 +44,19 @@ def values(
 
 
 def render_text(parsed: template.Template, scope: template.Values) -> str:
-    """The rendered text, without what neither the wire nor an environment can carry."""
-    return _printable(parsed.render(scope))
+    """The rendered text, `printable`."""
+    return printable(parsed.render(scope))
 
 
 def render_path(parsed: template.Template, scope: template.Values, filler: str = "") -> str:
     """The rendered path: it leaves no folder, and has the name `filler` rather than none."""
-    rendered = _printable(parsed.render(scope))
+    rendered = printable(parsed.render(scope))
     parts = ["_" if part in {".", ".."} else part for part in rendered.split("/")]
     return "/".join(parts) + (filler if rendered.endswith("/") else "")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text as the wire and an environment can carry it: UTF-8 without control characters."""
     return re.sub(r"[\x00-\x1f\x7f]", "_", text).encode(errors="replace").decode()
 
 

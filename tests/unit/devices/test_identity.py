@@ -356,3 +356,11 @@ def test_what_goes_and_comes_changes_no_other_id(
     assert reduced.items() <= everything.items()
     again, _ = offered(Kernel(seed + 2).boot(desk), memory)
     assert again == everything
+
+
+def test_a_path_that_is_no_utf8_has_an_id_of_its_own() -> None:
+    wanted = resource("odd", {"path": "/dev/odd/*"})
+    paths = {wanted.name: ("/dev/odd/tty\udcfe", "/dev/odd/tty\udcff")}
+    found = assemble(Machine().tree(), [wanted], Memory(), paths).devices[wanted.name]
+    assert len({device.id for device in found}) == 2
+    assert all(VALID.fullmatch(device.id) for device in found)

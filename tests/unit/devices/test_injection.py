@@ -1,6 +1,7 @@
 """What a container is given: paths and names that never collide, links that outlive numbers."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,6 +75,13 @@ def test_what_a_device_says_of_itself_chooses_no_folder() -> None:
     paths = container_paths(resource("/dev/{serial}"), evil)
     assert paths == ["/dev/.._.._etc_pass_wd"]
     assert container_paths(resource("/dev/{properties[ID_MODEL]}/x"), evil) == ["/dev/_/x"]
+
+
+def test_a_name_that_is_no_utf8_is_given_one_that_the_wire_can_carry() -> None:
+    odd = device("odd", os.fsdecode(b"/dev/tty\xff"))
+    injection = plan(resource(), [odd], AROUND)
+    assert [node.container_path for node in injection.nodes] == ["/dev/tty?"]
+    assert injection.env == {"RINGBOLT_SERIAL": "/dev/tty?"}
 
 
 def test_environment_is_numbered_from_the_second_device_on() -> None:
