@@ -108,8 +108,11 @@ class Uevents:
             device = monitor.poll(timeout=0)
             if device is None:
                 return
-            final = monitor is self._udev or self._is_final(device.action)
-            for path in (device.device_path, device.properties.get("DEVPATH_OLD")):
+            action = device.action
+            final = monitor is self._udev or self._is_final(action)
+            # Properties take most of the time that an event costs, so only where they are needed.
+            before = device.properties.get("DEVPATH_OLD") if action == "move" else None
+            for path in (device.device_path, before):
                 if path and path.startswith("/devices/"):
                     yield SysPath(path), final
 

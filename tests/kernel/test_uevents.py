@@ -1,7 +1,10 @@
 """Real uevents, heard in a network namespace of our own, as in a pod."""
 
 import contextlib
+import fcntl
 import select
+import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +16,9 @@ from ringbolt.devices.uevents import Hints, Uevents
 NULL = SysPath("/devices/virtual/mem/null")
 RECORD = "c1:3"
 PATIENCE_S = 20.0
+TUNSETIFF = 0x400454CA
+IFF_TAP = 2
+SIOCSIFNAME = 0x8923
 
 pytestmark = pytest.mark.root
 
@@ -53,6 +59,18 @@ def test_the_kernels_events_are_heard(run_udev: Path) -> None:
         assert select.select(uevents.filenos(), [], [], PATIENCE_S)[0]
         assert heard(uevents)
         assert not heard(uevents)
+
+
+def test_of_what_is_renamed_both_places_are_heard(run_udev: Path) -> None:
+    if not Path("/dev/net/tun").exists():
+        pytest.skip("needs /dev/net/tun to make an interface: modprobe tun")
+    with ears(run_udev) as uevents, Path("/dev/net/tun").open("rb+", buffering=0) as tun:
+        fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", b"before", IFF_TAP))
+        uevents.read()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            fcntl.ioctl(any_socket, SIOCSIFNAME, struct.pack("16s16s", b"before", b"after"))
+        net = "/devices/virtual/net"
+        assert {f"{net}/before", f"{net}/after"} <= uevents.read().paths
 
 
 def test_lost_events_are_noticed_and_hearing_goes_on(run_udev: Path) -> None:
