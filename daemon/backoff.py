@@ -1,5 +1,7 @@
 """Waits between attempts: they grow, and are jittered so that plugins do not march in step."""
 
+import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 
@@ -29,3 +31,15 @@ class Backoff:
     def reset(self) -> None:
         """Begin anew: what was waited for has worked."""
         self._bound_s = self._first_s
+
+    async def pause(self, stir: asyncio.Event) -> None:
+        """Wait before the next attempt, or until `stir` is set, which begins anew; clear it.
+
+        Once the other side stirs, how long it was silent says nothing: a kubelet that starts
+        refuses one more call (its socket lies there before it listens), then answers.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.next_s()):
+                await stir.wait()
+                self.reset()
+        stir.clear()

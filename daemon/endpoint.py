@@ -140,7 +140,7 @@ class Endpoint:
                         cause = await self._serve(generation, backoff)
                 except SocketError as error:
                     self._complain("not serving", error)
-                    await self._pause(backoff)
+                    await backoff.pause(self._nudge)
                 else:
                     self._log.info("generation over", cause=cause)
         finally:
@@ -218,7 +218,7 @@ class Endpoint:
             except (RegistrationError, OSError) as error:
                 self._metrics.registered(self.resource, failed=True)
                 self._complain("not registered", error)
-                await self._pause(backoff)
+                await backoff.pause(self._nudge)
                 continue
             self._metrics.registered(self.resource, failed=False)
             self._complaint = ""
@@ -228,7 +228,7 @@ class Endpoint:
             if cause is not _NO_STREAM or (generation.streams.opened and clock() > steady_at):
                 backoff.reset()
             else:
-                await self._pause(backoff)
+                await backoff.pause(self._nudge)
             return cause
         return "our socket was removed"
 
@@ -266,13 +266,6 @@ class Endpoint:
         finally:
             for wait in waits:
                 wait.cancel()
-
-    async def _pause(self, backoff: Backoff) -> None:
-        """Wait before the next attempt, or until the directory shows a change."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(backoff.next_s()):
-                await self._nudge.wait()
-        self._nudge.clear()
 
 
 async def _listen(server: grpc.aio.Server, path: Path) -> None:

@@ -1,5 +1,7 @@
 """Waits grow, are jittered, and stay within their bounds."""
 
+import asyncio
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,3 +23,21 @@ def test_reset_begins_anew() -> None:
     assert [backoff.next_s(), backoff.next_s()] == [0.1, 0.2]
     backoff.reset()
     assert backoff.next_s() == 0.1
+
+
+async def test_a_pause_that_is_stirred_begins_anew() -> None:
+    backoff = Backoff(0.1, 600.0, random_=lambda: 1.0)
+    while backoff.next_s() < 600.0:
+        pass
+    stir = asyncio.Event()
+    pause = asyncio.create_task(backoff.pause(stir))
+    stir.set()
+    await pause
+    assert not stir.is_set()
+    assert backoff.next_s() == 0.1
+
+
+async def test_a_pause_that_is_not_stirred_goes_on_growing() -> None:
+    backoff = Backoff(0.001, 5.0, random_=lambda: 1.0)
+    await backoff.pause(asyncio.Event())
+    assert backoff.next_s() == 0.002
