@@ -33,7 +33,8 @@ class Holder:
 async def read_holdings(socket: Path, *, timeout_s: float = 1.0) -> Holdings:
     """Who holds what, by one List call (kubelet pkg/kubelet/apis/podresources).
 
-    A channel is made for each call: a kept one would back off for minutes after a kubelet restart.
+    A channel, with a pool of its own, is made for each call: a kept one backs off for minutes after
+    a kubelet restart.
     Raises PodResourcesError.
     """
     try:
@@ -44,9 +45,8 @@ async def read_holdings(socket: Path, *, timeout_s: float = 1.0) -> Holdings:
         ) from None
     except OSError as error:
         raise PodResourcesError(f"{socket}: {error.strerror}") from error
-    async with grpc.aio.insecure_channel(
-        f"unix:{socket}", options=(("grpc.enable_http_proxy", 0),)
-    ) as channel:
+    options = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
+    async with grpc.aio.insecure_channel(f"unix:{socket}", options=options) as channel:
         try:
             answer = await v1_grpc.PodResourcesListerStub(channel).List(
                 v1.ListPodResourcesRequest(), timeout=timeout_s

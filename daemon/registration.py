@@ -82,7 +82,11 @@ class KubeletSocket:
             resource_name=plugin.resource,
             options=plugin.options,
         )
-        options = (("grpc.enable_http_proxy", 0), ("grpc.default_authority", "localhost"))
+        options = (
+            ("grpc.use_local_subchannel_pool", 1),  # else it shares the others' refusals for 1 s
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.default_authority", "localhost"),
+        )
         async with grpc.aio.insecure_channel(f"unix:{self._kubelet}", options=options) as channel:
             try:
                 await v1beta1_grpc.RegistrationStub(channel).Register(
