@@ -71,8 +71,10 @@ class Agent:
         self._watch = DirectoryWatch()
         self._metrics = Metrics()
         self._scanner = Scanner()
-        self._holders = Holders(options.kubelet_dir / "pod-resources" / "kubelet.sock")
+        pod_resources = options.kubelet_dir / "pod-resources" / "kubelet.sock"
+        self._holders = Holders(pod_resources)
         self._departures = Departures(self._holders)
+        self._watch.subscribe(pod_resources.parent, lambda _path: self._departures.kubelet_came())
         self._injector = Injector(options.run_dir / "devices", options.cdi_dir)
         self._inventory = Inventory(
             scanner=self._scanner,

@@ -1,14 +1,13 @@
 """Units whose device went away: how long they stay on the list, and when the kubelet is asked.
 
 A unit leaves in two steps. First it is unhealthy for GRACE_S, so that an Allocate that the kubelet
-has begun for it finds it listed (kubelet 1.34 and later crashes otherwise). Then the kubelet is
-asked, and the unit stays as long as a pod holds it.
+has begun for it finds it listed (kubelet 1.34 and later crashes otherwise). Then it stays until
+the kubelet, asked after that, says that no pod holds it; one that cannot say yet is waited for.
 """
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from daemon.holders import Holders
 from ringbolt.devices import presence
@@ -19,6 +18,10 @@ GRACE_S = 2.0
 """Far above the time between a kubelet's choice of an id and the end of its Allocate call."""
 RELEASE_S = 30.0
 """How often the kubelet is asked whether a gone unit has been released."""
+AGAIN_S = 3.0
+"""How soon a kubelet that has just started is asked again."""
+SILENCE_S = 60.0
+"""A unit that nobody is known to hold leaves after this, where the kubelet cannot be asked."""
 
 Devices = Mapping[ResourceName, Iterable[Device]]
 
@@ -31,7 +34,16 @@ class Departures:
         self._clock = clock
         self._left: dict[tuple[ResourceName, UnitId], float] = {}
         self._held_on = False
+        self._asked_at = self._told_at = float("-inf")
         self._news = asyncio.Event()
+        self._came = False
+        self.settled = False
+        """Whether this kubelet has said who holds what: before, a held unit may be unknown."""
+
+    def kubelet_came(self) -> None:
+        """Ask anew: the kubelet's socket changed."""
+        self._came = True
+        self._news.set()
 
     async def run(self, answered: Callable[[], None]) -> None:
         """Ask the kubelet whenever it is time to, for ever, and call `answered` after it."""
@@ -42,26 +54,41 @@ class Departures:
 
     async def ask(self) -> None:
         """Ask who holds what; who left long enough before is held by a pod or goes."""
-        asked_at = self._clock()
-        await self._holders.refresh()
-        self._left = {key: at for key, at in self._left.items() if at + GRACE_S > asked_at}
+        self._came = False
+        self._asked_at = self._clock()
+        self.settled = await self._holders.refresh()
+        if self.settled:
+            self._told_at = self._asked_at
+        now = self._clock()
+        self._left = {key: at for key, at in self._left.items() if self._awaited(at, now)}
+
+    def _awaited(self, left_at: float, now: float) -> bool:
+        """Whether the kubelet has yet to say who holds a unit that left then."""
+        return self._told_at < left_at + GRACE_S and now < left_at + SILENCE_S
 
     async def _due(self) -> None:
-        """Return when a unit's grace is over, or when a held one may have been released."""
-        while True:
+        """Return when it is time to ask."""
+        while not self._came:
             self._news.clear()
-            wait_s = self.wait_s()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
+            try:
+                async with asyncio.timeout(self.wait_s()):
                     await self._news.wait()
-                    continue
-            return
+            except TimeoutError:
+                return
 
     def wait_s(self) -> float | None:
-        """How long until the kubelet is to be asked; None while nothing is gone."""
-        if self._left:
-            return max(min(self._left.values()) + GRACE_S - self._clock(), 0.0)
-        return RELEASE_S if self._held_on else None
+        """How long until the kubelet is to be asked; None: not before it comes or a unit goes."""
+        due = min(self._times(), default=None)
+        return None if due is None else max(due - self._clock(), 0.0)
+
+    def _times(self) -> Iterator[float]:
+        for left_at in self._left.values():
+            grace_over = left_at + GRACE_S
+            yield grace_over if self._asked_at < grace_over else left_at + SILENCE_S
+        if self._held_on:
+            yield self._asked_at + RELEASE_S
+        if not self.settled and self._holders.young:
+            yield self._asked_at + AGAIN_S
 
     def note(self, before: Devices, now: Devices) -> None:
         """Remember when units left; forget those that are back."""

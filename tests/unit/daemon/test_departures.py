@@ -1,14 +1,15 @@
 """A unit that leaves stays listed for the grace, then as long as a pod holds it."""
 
 import asyncio
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from daemon import holders as holders_module
-from daemon.departures import GRACE_S, RELEASE_S, Departures
-from daemon.holders import RECENT_S, Holders
+from daemon.departures import AGAIN_S, GRACE_S, RELEASE_S, SILENCE_S, Departures
+from daemon.holders import RECENT_S, YOUNG_S, Holders
 from daemon.pod_resources import Holder, Holdings, PodResourcesError
 from ringbolt.devices.device import Device, DeviceId, UnitId
 from ringbolt.devices.resource import ResourceName
@@ -84,6 +85,63 @@ async def test_an_unplugged_unit_nobody_holds_leaves_after_the_grace(
     await departures.ask()
     assert gone(departures, TWO) == []
     assert departures.wait_s() is None
+
+
+async def test_a_unit_waits_for_a_kubelet_that_is_away_when_it_leaves(
+    departures: Departures, clock: Clock, kubelet: Kubelet
+) -> None:
+    departures.note({SERIAL: [ONE]}, {SERIAL: []})
+    kubelet.holdings = None
+    clock.now += GRACE_S
+    await departures.ask()
+    assert gone(departures) == ["one"]
+    kubelet.hold("one")
+    departures.kubelet_came()
+    await departures.ask()
+    clock.now += SILENCE_S
+    assert gone(departures) == ["one"], "the kubelet said that a pod holds it"
+
+
+async def test_without_a_kubelet_a_unit_nobody_holds_leaves_at_last(
+    departures: Departures, clock: Clock, kubelet: Kubelet
+) -> None:
+    kubelet.holdings = None
+    departures.note({SERIAL: [ONE]}, {SERIAL: []})
+    await departures.ask()
+    clock.now += GRACE_S
+    await departures.ask()
+    assert gone(departures) == ["one"]
+    assert departures.wait_s() == RELEASE_S, "not asked again and again meanwhile"
+    clock.now += SILENCE_S
+    await departures.ask()
+    assert gone(departures) == []
+
+
+async def test_a_kubelet_that_has_just_started_only_adds_holders(
+    kubelet: Kubelet, clock: Clock, tmp_path: Path
+) -> None:
+    socket = tmp_path / "kubelet.sock"
+    departures = Departures(Holders(socket, clock), clock)
+    kubelet.hold("one")
+    await departures.ask()
+    assert departures.settled
+    socket.touch()
+    kubelet.hold()
+    departures.kubelet_came()
+    await departures.ask()
+    assert not departures.settled
+    assert departures.wait_s() == AGAIN_S
+    assert gone(departures) == ["one"], "it has not admitted its pods yet"
+    kubelet.hold("two")
+    clock.now += AGAIN_S
+    await departures.ask()
+    assert gone(departures) == ["one", "two"]
+    made = socket.stat().st_mtime - YOUNG_S
+    os.utime(socket, (made, made))
+    clock.now += AGAIN_S
+    await departures.ask()
+    assert departures.settled
+    assert gone(departures) == ["two"]
 
 
 async def test_a_held_unit_stays_until_it_is_released(

@@ -10,7 +10,7 @@ async def test_what_is_put_off_is_looked_at_in_its_time() -> None:
     hints = Hints()
     hints.take()
     hints.defer([ONE], 0.01)
-    hints.defer([ONE, OTHER], 0.02)
+    hints.defer([ONE, OTHER], 1.0)
     await hints.settled(10)
     assert hints.take().paths == {ONE}
     await hints.settled(10)
