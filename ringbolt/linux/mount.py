@@ -133,3 +133,11 @@ def _unescaped(text: str) -> str:
     """Blank, tab, newline and backslash stand as three octal digits."""
     head, *rest = text.split("\\")
     return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
+
+
+def root_is_mount() -> bool:
+    """Whether this process's `/` is a mount point; in a bare chroot(2) it is none.
+
+    Propagation cannot be changed there and pivot_root(2) refuses it.
+    """
+    return any(point.target == "/" for point in read_mountinfo())

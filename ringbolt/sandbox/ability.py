@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from ringbolt.linux import device_cgroup, namespaces, process
+from ringbolt.linux import device_cgroup, mount, namespaces, process
 
 _NEEDED = frozenset({"SYS_ADMIN", "MKNOD", "SETUID", "SETGID", "SETPCAP", "CHOWN"})
 _PROBE = (
@@ -38,6 +38,8 @@ class Ability:
 
 def find_ability() -> Ability:
     """Look at this process's privileges; starts a short process where only a try can tell."""
+    if not mount.root_is_mount():
+        return Ability(Means.NONE, None, (_CHROOT,))
     held = process.effective_capabilities()
     if held >= _NEEDED and namespaces.in_initial_user_namespace():
         return _as_root()
@@ -62,6 +64,11 @@ _NO_GROUP = (
     "There is no writable cgroup v1 device controller (cgroup v2 needs an eBPF program, which the "
     "sandbox does not load): containers lose CAP_MKNOD instead, so they open only the nodes they "
     "were given; r, w and m in a device's permissions are not enforced one by one."
+)
+_CHROOT = (
+    "This is a bare chroot: `/` is no mount point, so the kernel gives containers no root of their "
+    "own and no pod can be run. Enter it with `systemd-nspawn`, or bind it onto itself first: "
+    "`mount --bind DIRECTORY DIRECTORY && chroot DIRECTORY`."
 )
 _USER_NAMESPACE_LACKS = (
     (

@@ -104,7 +104,7 @@ class _Demo:
         took = time.monotonic() - began
         self.report.progress(Progress(Step.ADMITTED, pod, took_s=took, admitted=admitted))
         await kubelet.remove(pod.uid)
-        self.report.left_out("admitted but not run: no namespaces for this user")
+        self.report.left_out("admitted but not run; why stands at the top")
         return 0
 
     async def _replug(self) -> None:
