@@ -57,7 +57,11 @@ class PodError(ValueError):
 
 def load_pods(path: Path) -> tuple[Pod, ...]:
     """The pods of a YAML file. Raises PodError, and OSError where it cannot be read."""
-    return parse_pods(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise PodError(str(path), [Problem(1, "YAML", f"this is no text: {error}")]) from error
+    return parse_pods(text, str(path))
 
 
 def parse_pods(text: str, source: str = "<pod>") -> tuple[Pod, ...]:

@@ -2,13 +2,14 @@
 
 import contextlib
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ringbolt.sandbox.pod import RestartPolicy, Security, Volume, VolumeMount, expand
-from ringbolt.sandbox.pod_file import PodError, parse_pods
+from ringbolt.sandbox.pod_file import PodError, load_pods, parse_pods
 from ringbolt.sandbox.quantity import QuantityError, parse_quantity
 from ringbolt.sandbox.requirements import is_extended
 
@@ -192,3 +193,10 @@ def test_extended_resource_names(name: str, *, extended: bool) -> None:
 
 def test_expansion_follows_the_kubelet() -> None:
     assert expand("$(A)-$(B)-$$(A)-$A-$(", {"A": "1"}) == "1-$(B)-$(A)-$A-$("
+
+
+def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pod.yaml"
+    path.write_bytes(b"kind: \xff\n")
+    with pytest.raises(PodError, match=r"pod\.yaml: line 1: YAML: this is no text"):
+        load_pods(path)
