@@ -4,6 +4,7 @@ Each command's code is imported when it is called, so that none pays for another
 """
 
 import importlib
+import sys
 
 import click
 
@@ -53,4 +54,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; exit 0 well, 1 the thing asked for failed, 2 wrong use."""
-    cli(prog_name="ringbolt")
+    try:
+        cli(prog_name="ringbolt")
+    except OSError as error:  # a full disk behind stdout, a folder that one may not look into
+        sys.exit(f"ringbolt: {error}")

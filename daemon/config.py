@@ -82,13 +82,13 @@ def difference(old: Config, new: Config) -> Difference:
 
 
 def _files(path: Path, report: Report) -> tuple[Path, ...]:
-    if not path.is_dir():
-        return (path,)
     try:
+        if not path.is_dir():
+            return (path,)
         # What begins with a dot is an editor's, or the ..data of a mounted ConfigMap.
         found = [file for file in path.iterdir() if not file.name.startswith(".")]
     except OSError as error:
-        report.error(Place(str(path)), f"cannot read the directory: {error.strerror}")
+        report.error(Place(str(path)), f"cannot look into it: {error.strerror}")
         return ()
     return tuple(sorted(file for file in found if file.suffix in {".yaml", ".yml"}))
 
@@ -97,7 +97,7 @@ def _read(file: Path, report: Report) -> bytes | None:
     try:
         return file.read_bytes()
     except OSError as error:
-        hint = "name it with --config" if isinstance(error, FileNotFoundError) else ""
+        hint = "write it, or name another" if isinstance(error, FileNotFoundError) else ""
         report.error(Place(str(file)), f"cannot read the file: {error.strerror}", hint)
         return None
     except ValueError as error:

@@ -17,7 +17,11 @@ def config() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.pass_context
 def check(context: click.Context, file: Path) -> None:
-    """Check FILE, or all *.yaml files of a directory; exit 1 if there is any error."""
+    """Check FILE, or all files of a directory.
+
+    Every error is printed with its line; exit 1 if there is any. Of a directory all *.yaml and
+    *.yml files count, as one configuration.
+    """
     try:
         found = load(file)
     except ConfigError as error:

@@ -1,6 +1,7 @@
 """`ringbolt devices`: what is found, which resource it serves, who holds it."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from daemon import report
 from daemon.command_options import CONFIG, KUBELET_DIR, STATE_DIR
 from daemon.problem import ConfigError
 from daemon.survey import Survey, survey
+
+_WIDTH_OF_A_PIPE = 1000
+"""What is no terminal has no width, and a table folded to some would break `grep`."""
 
 
 @click.command()
@@ -29,7 +33,11 @@ from daemon.survey import Survey, survey
 def devices(
     config: Path, kubelet_dir: Path, state_dir: Path, output: str, *, show_all: bool
 ) -> None:
-    """Show this node's devices, the resources they serve and the pods that hold them."""
+    """Show devices, their resources and holders.
+
+    It looks by itself, without the agent; what the agent has judged of their health, and tells the
+    kubelet, is on the agent's page /devices.
+    """
     try:
         found = survey(config, kubelet_dir, state_dir)
     except ConfigError as error:
@@ -57,6 +65,8 @@ def _print_table(found: Survey, *, show_all: bool) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     console = Console()
+    if not (console.is_terminal or "COLUMNS" in os.environ):
+        console.width = _WIDTH_OF_A_PIPE
     table = Table(box=None, pad_edge=False)
     for column in ("RESOURCE", "DEVICE", "STATE", "NODES", "WHAT", "HELD BY"):
         table.add_column(column, overflow="fold")
@@ -71,7 +81,9 @@ def _print_table(found: Survey, *, show_all: bool) -> None:
     if hidden:
         console.print(f"{hidden} more nodes serve no resource (--all shows them)", style="dim")
     for lack in found.lacks:
-        console.print(f"note: {lack}", style="yellow", markup=False, highlight=False)
+        console.print(
+            f"note: {lack}", style="yellow", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def _cells(row: report.Row) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """`ringbolt explain device NODE|ID`: which selector matched, or which clause failed, and why."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ def explain() -> None:
 @KUBELET_DIR
 @STATE_DIR
 def device(which: str, config: Path, kubelet_dir: Path, state_dir: Path) -> None:
-    """Explain a device, named by /dev node, link, sysfs path, kernel name or device id."""
+    """Explain a device. Name it by /dev node, link, sysfs path, kernel name or device id."""
     try:
         found = survey(config, kubelet_dir, state_dir)
     except ConfigError as error:
@@ -36,7 +37,7 @@ def device(which: str, config: Path, kubelet_dir: Path, state_dir: Path) -> None
         sys.exit(1)
     lines = list(describe(found.snapshot, which))
     for line in (*lines, *(f"note: {lack}" for lack in found.lacks)):
-        click.echo(line)
+        click.echo(line, err=not lines)
     if not lines:
         click.echo(
             f"ringbolt explain: {which}: no such device node, link, sysfs path or device id; "
@@ -64,11 +65,18 @@ def _nodes(snapshot: Snapshot, which: str) -> Iterator[Node]:
         if device.id == device_of(which)
         for path in device.matched
     }
-    sys_path = which.removeprefix("/sys")
+    asked = {which, which.removeprefix("/sys"), *_behind(which)}
     for node in snapshot.tree:
         names = (node.dev_node, *node.links, node.sys_path, node.kernel)
-        if which in names or sys_path == node.sys_path or node.sys_path in by_id:
+        if not asked.isdisjoint(names) or node.sys_path in by_id:
             yield node
+
+
+def _behind(which: str) -> Iterator[str]:
+    """Where a path leads: /sys/class and our stable links are links that udev knows nothing of."""
+    if which.startswith("/"):
+        real = os.path.realpath(which)
+        yield from (real, real.removeprefix("/sys"))
 
 
 def _describe(node: Node) -> Iterator[str]:

@@ -15,13 +15,23 @@ T = TypeVar("T")
 _log = structlog.get_logger()
 
 
-def read(path: Path, parse: Callable[[object], T], default: T) -> T:
-    """What `parse` makes of the file; `default` where there is none or it makes no sense."""
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, RecursionError)
+"""What `load` raises for a file that cannot be read or makes no sense."""
+
+
+def load(path: Path, parse: Callable[[object], T], default: T) -> T:
+    """What `parse` makes of the file; `default` where there is none. Raises UNREADABLE."""
     try:
         return parse(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return default
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+
+
+def read(path: Path, parse: Callable[[object], T], default: T) -> T:
+    """As `load`, but a file that makes no sense is logged and `default` too."""
+    try:
+        return load(path, parse, default)
+    except UNREADABLE as error:
         _log.warning("state file ignored", path=str(path), error=str(error))
         return default
 

@@ -33,11 +33,11 @@ def survey(config_path: Path, kubelet_dir: Path, state_dir: Path) -> Survey:
     scanner = Scanner()
     lacks = list(scanner.lacks())
     resources: tuple[Resource, ...] = ()
-    if config_path.exists():
+    if _exists(config_path):
         resources = config.load(config_path).resources
     else:
         lacks.append(f"{config_path}: no such file: no resource is configured (see --config)")
-    memory = state_file.read(state_dir / IDENTITIES, Memory.from_json, Memory())
+    memory = _memory(state_dir / IDENTITIES, lacks)
     tree = scanner.scan()
     devices = assemble(tree, resources, memory, plain_paths.look(resources)).devices
     held = _held(kubelet_dir, lacks)
@@ -49,6 +49,22 @@ def survey(config_path: Path, kubelet_dir: Path, state_dir: Path) -> Survey:
     }
     by_name = {resource.name: resource for resource in resources}
     return Survey(Snapshot(1, tree, by_name, devices, gone), held, tuple(lacks))
+
+
+def _exists(path: Path) -> bool:
+    """False where there is none; a path that may not be looked at is `config.load`'s to refuse."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
+
+
+def _memory(path: Path, lacks: list[str]) -> Memory:
+    try:
+        return state_file.load(path, Memory.from_json, Memory())
+    except state_file.UNREADABLE as error:
+        lacks.append(f"ids may differ from the agent's, whose {path} cannot be read: {error}")
+        return Memory()
 
 
 def _held(kubelet_dir: Path, lacks: list[str]) -> dict[ResourceName, dict[UnitId, str]]:

@@ -47,12 +47,18 @@ _kubelet = click.option(
 
 @click.group()
 def sandbox() -> None:
-    """Run pods on this machine's hardware with an embedded kubelet, without a cluster."""
+    """Run pods on this machine's hardware, without a cluster.
+
+    An embedded kubelet and the agent are started for it and end with it.
+    """
 
 
 @sandbox.command()
 def demo() -> None:
-    """Show the main job on this machine: devices found, pods that open them, one replugged."""
+    """Show the main job on this machine.
+
+    Devices are found, pods open them, one is taken away and comes back. Ends by itself.
+    """
     sys.exit(_finish(run_demo(Report(open_console()))))
 
 
@@ -61,7 +67,10 @@ def demo() -> None:
 @_config
 @_kubelet
 def run(pods: Sequence[Path], config: Path | None, kubelet: str) -> None:
-    """Run one's own pods until they end; the exit code is the first of theirs that is not 0."""
+    """Run one's own pods until they end.
+
+    The exit code is the first of theirs that is not 0; 1 if one could not be run.
+    """
     choice = Choice(config, _GENERATIONS[kubelet])
     sys.exit(_finish(run_pods(pods, choice, Report(open_console()))))
 
@@ -71,7 +80,10 @@ def run(pods: Sequence[Path], config: Path | None, kubelet: str) -> None:
 @_config
 @_kubelet
 def shell(resources: Sequence[str], config: Path | None, kubelet: str) -> None:
-    """Open a shell in a pod that asks for RESOURCEs; without any, one beside kubelet and agent."""
+    """Open a shell in a pod that asks for RESOURCEs.
+
+    Without any, open one on this machine, beside the kubelet and the agent.
+    """
     limits = dict(_limit(word) for word in resources)
     choice = Choice(config, _GENERATIONS[kubelet])
     sys.exit(_finish(open_shell(limits, choice, Report(open_console()))))
