@@ -20,6 +20,9 @@ QUIET_S = 0.004
 PATIENCE_S = 0.25
 """A storm that does not settle is looked at this often."""
 
+DEAF_S = 30.0
+"""Uevents that cannot be read (no descriptor is left) are tried again after this long."""
+
 _log = structlog.get_logger()
 
 
@@ -120,15 +123,34 @@ async def hearing_uevents(hints: Hints) -> AsyncGenerator[None]:
 
 def _listen(uevents: Uevents, hints: Hints, undo: contextlib.ExitStack) -> None:
     loop = asyncio.get_running_loop()
+    again: asyncio.TimerHandle | None = None
+
+    def begin() -> None:
+        for fd in uevents.filenos():
+            loop.add_reader(fd, hear)
+
+    def end() -> None:
+        for fd in uevents.filenos():
+            loop.remove_reader(fd)
+        if again:
+            again.cancel()
 
     def hear() -> None:
-        heard = uevents.read()
+        nonlocal again
+        try:
+            heard = uevents.read()
+        except OSError as error:
+            # What was not read stays readable, and would be told again at once and for ever.
+            _log.warning("uevents not read", error=str(error), again_in_s=DEAF_S)
+            end()
+            again = loop.call_later(DEAF_S, begin)
+            hints.add(full=True)
+            return
         if heard.overflow:
             _log.warning("uevents lost", action="looking at every device")
         if heard.paths or heard.overflow:
             hints.add(heard.paths, full=heard.overflow)
         hints.defer(heard.announced, UDEV_PATIENCE_S)
 
-    for fd in uevents.filenos():
-        loop.add_reader(fd, hear)
-        undo.callback(loop.remove_reader, fd)
+    begin()
+    undo.callback(end)
