@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -64,7 +63,14 @@ async def _run(worker: PodWorker, report: Report, file: Path, pod: Pod) -> int:
 
 async def open_shell(limits: Mapping[str, int], choice: Choice, report: Report) -> int:
     """A shell in a pod with `limits`; without any, one on the host, beside kubelet and agent."""
+    if limits and not os.isatty(0):
+        raise StartError(
+            "a shell in a pod needs a terminal; what needs none can be the command of a pod: "
+            "ringbolt sandbox run POD.yaml"
+        )
     ability = await asyncio.to_thread(find_ability)
+    if limits and ability.means is Means.NONE:
+        raise StartError(ability.lacks[0])
     config = await choice.configuration()
     report.doing("starting the kubelet and the agent; all of it ends with the shell")
     async with open_session(
@@ -80,7 +86,7 @@ async def _shell_in_pod(session: Session, limits: Mapping[str, int], report: Rep
     spec = ContainerSpec("shell", command=("sh",), limits=limits, env=_terminal_type())
     pod = Pod("shell", "default", _SHELL_POD, (spec,), restart_policy=RestartPolicy.NEVER)
     worker = PodWorker(session.kubelet, session.runtime, observer=report.progress)
-    worker = replace(worker, terminal=sys.stdin.fileno())
+    worker = replace(worker, terminal=0)
     return (await worker.run(pod)).exit_code
 
 
@@ -114,8 +120,8 @@ def _own_terminal() -> Generator[None, None, None]:
     try:
         yield
     finally:
-        if sys.stdin.isatty():
-            os.tcsetpgrp(sys.stdin.fileno(), os.getpgrp())
+        if os.isatty(0):
+            os.tcsetpgrp(0, os.getpgrp())
 
 
 def _terminal_type() -> Mapping[str, str]:

@@ -107,3 +107,16 @@ def test_mistakes_are_told_without_a_traceback(tmp_path: Path) -> None:
     for wrong in (("run",), ("run", "/none"), ("shell", "fuse"), ("fly",)):
         assert sandbox(*wrong).returncode == 2
     assert "Traceback" not in shown.stderr
+
+
+def test_a_shell_in_a_pod_asks_for_a_terminal() -> None:
+    shown = subprocess.run(
+        [*SANDBOX, "shell", "ringbolt.dev/fuse"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert "needs a terminal" in shown.stderr
