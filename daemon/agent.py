@@ -5,6 +5,7 @@ only stop signal. Nothing is decided here.
 """
 
 import asyncio
+import contextlib
 import json
 import signal
 from collections.abc import Coroutine, Iterable
@@ -111,6 +112,7 @@ class Agent:
                 _log.warning("this node lacks", lack=lack)
             await stop.wait()
             await self._stop(tasks)
+            _end_children()
         _log.info("agent stopped")
 
     def _handle_signals(self) -> asyncio.Event:
@@ -196,3 +198,12 @@ class Agent:
     def _devices(self) -> Page:
         rows = report.rows(self._inventory.snapshot, self._holders.held())
         return Page(json.dumps(rows, indent=1).encode(), content_type="application/json")
+
+
+def _end_children() -> None:
+    """Kill what health checks and pre-start commands left running: it must not outlive us."""
+    import psutil  # noqa: PLC0415 - only the end needs it
+
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()

@@ -18,11 +18,12 @@ from ringbolt.devices.device import Device, DeviceId, Snapshot
 from ringbolt.devices.health import Judgement, Verdict
 from ringbolt.devices.resource import Check, Health
 
-AT_ONCE = 4
+AT_ONCE = 16
 """Checks that run at the same time, each in a thread of its own."""
 TOGETHER_S = 5.0
 """How long all checks that only stat may take in one thread, before each gets its own."""
 
+_Due = tuple[Device, Health]
 _STAT_ONLY = frozenset({Check.PRESENCE, Check.STAT})
 _log = structlog.get_logger()
 
@@ -35,17 +36,21 @@ class Examinations:
         self._rules: dict[DeviceId, Health] = {}
         self._judgements: dict[DeviceId, Judgement] = {}
         self._due: dict[DeviceId, float] = {}
+        self._alone: set[DeviceId] = set()
         self._hanging: set[DeviceId] = set()
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
         """Examine until cancelled; nothing wakes it but a check's time or a new Snapshot."""
-        while True:
-            snapshot = self._inventory.snapshot
-            self._forget(snapshot)
-            await self._examine(self._take_due(snapshot))
-            self._inventory.judge(self._unfit())
-            await self._next(snapshot.version)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                snapshot = self._inventory.snapshot
+                self._forget(snapshot)
+                for device, rules in await self._examine_together(self._take_due(snapshot)):
+                    self._alone.add(device.id)
+                    tasks.create_task(self._examine_alone(device, rules))
+                self._inventory.judge(self._unfit())
+                await self._next(snapshot.version)
 
     def _forget(self, snapshot: Snapshot) -> None:
         """A device that comes back begins anew, and so does one that is under new rules."""
@@ -59,19 +64,21 @@ class Examinations:
             self._judgements.pop(stale, None)
         self._rules = rules
 
-    def _take_due(self, snapshot: Snapshot) -> list[tuple[Device, Health]]:
+    def _take_due(self, snapshot: Snapshot) -> list[_Due]:
         now = self._now()
-        due: list[tuple[Device, Health]] = []
+        due: list[_Due] = []
         for name, devices in snapshot.devices.items():
             rules = snapshot.resources[name].health
             for device in devices:
                 if self._due.get(device.id, 0.0) <= now:
                     # On a grid, so that devices that came one by one are examined together.
                     self._due[device.id] = (now // rules.interval_s + 1) * rules.interval_s
-                    due.append((device, rules))
+                    if device.id not in self._alone:
+                        due.append((device, rules))
         return due
 
-    async def _examine(self, due: Sequence[tuple[Device, Health]]) -> None:
+    async def _examine_together(self, due: Sequence[_Due]) -> list[_Due]:
+        """Examine those whose check only stats; the answer is who needs a thread of its own."""
         quick = [
             (device, rules)
             for device, rules in due
@@ -85,11 +92,16 @@ class Examinations:
         for (device, rules), verdict in zip(quick, verdicts, strict=True):
             self._judge(device, rules, verdict)
         looked_at = {device.id for device, _rules in quick}
-        alone = [(device, rules) for device, rules in due if device.id not in looked_at]
-        await asyncio.gather(*(self._examine_alone(device, rules) for device, rules in alone))
+        return [(device, rules) for device, rules in due if device.id not in looked_at]
 
     async def _examine_alone(self, device: Device, rules: Health) -> None:
-        self._judge(device, rules, await self._look(device, rules))
+        try:
+            verdict = await self._look(device, rules)
+        finally:
+            self._alone.discard(device.id)
+        if self._rules.get(device.id) == rules:  # it is still there, and judged by these
+            self._judge(device, rules, verdict)
+            self._inventory.judge(self._unfit())
 
     def _judge(self, device: Device, rules: Health, verdict: Verdict) -> None:
         previous = self._judgements.get(device.id, Judgement())
@@ -130,5 +142,5 @@ class Examinations:
         return asyncio.get_running_loop().time()
 
 
-def _look_at_all(items: Sequence[tuple[Device, Health]]) -> list[Verdict]:
+def _look_at_all(items: Sequence[_Due]) -> list[Verdict]:
     return [health.check(device, rules) for device, rules in items]

@@ -30,6 +30,7 @@ class ConfigFile:
         for directory in {path.parent, path} if path.is_dir() else {path.parent}:
             watch.subscribe(directory, lambda _path: self._changed.set(), writes=True)
         self._current: Config | None = None
+        self._refused: tuple[Problem, ...] = ()
 
     def nudge(self) -> None:
         """Read again, although no change was seen (SIGHUP)."""
@@ -50,13 +51,20 @@ class ConfigFile:
             try:
                 new = await in_thread(functools.partial(config.load, self._path))
             except ConfigError as error:
-                for problem in error.problems:
-                    _log.error("configuration refused", problem=str(problem))
+                self._refuse(error.problems)
                 continue
+            self._refused = ()
             if new != self._current and not self._emptied(new):
                 self._current = new
                 _warn(new.warnings)
                 return new
+
+    def _refuse(self, problems: tuple[Problem, ...]) -> None:
+        """Log the problems, but not again at every stir of the directory."""
+        if problems != self._refused:
+            for problem in problems:
+                _log.error("configuration refused", problem=str(problem))
+        self._refused = problems
 
     def _emptied(self, new: Config) -> bool:
         """Whether the file lost all it said: a full disk and a slow writer leave such files."""

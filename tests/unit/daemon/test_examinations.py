@@ -26,7 +26,8 @@ COMMAND = Health(Check.COMMAND, HOUR_S, failures=1, command=("/bin/check",))
 class Shown:
     """An inventory as far as Examinations know one; `unfit` are the judgements it was told."""
 
-    def __init__(self, health: Health) -> None:
+    def __init__(self, health: Health, *devices: str) -> None:
+        self._devices = tuple(Device(DeviceId(name), NAME, ()) for name in devices or ("one",))
         self._tree = Tree((), lambda _path, _name: None)
         self._news = asyncio.Event()
         self.unfit: asyncio.Queue[Mapping[DeviceId, str]] = asyncio.Queue()
@@ -34,8 +35,7 @@ class Shown:
 
     def _of(self, version: int, health: Health) -> Snapshot:
         resources = {NAME: Resource(NAME, (), health=health)}
-        device = Device(DeviceId("one"), NAME, ())
-        return Snapshot(version, self._tree, resources, {NAME: (device,)}, {NAME: ()})
+        return Snapshot(version, self._tree, resources, {NAME: self._devices}, {NAME: ()})
 
     def show(self, health: Health) -> None:
         self.snapshot = self._of(self.snapshot.version + 1, health)
@@ -101,3 +101,19 @@ async def test_a_look_that_hangs_takes_no_second_thread_of_all(
         await shown.told("one")
         assert looks == ["one", "one"]  # once with all others, and once alone
         release.set()
+
+
+async def test_no_device_waits_for_the_check_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def check(device: Device, _rules: Health) -> Verdict:
+        if device.id == "slow":
+            release.wait(10)
+        return Verdict(ok=False, reason="exited with 1")
+
+    monkeypatch.setattr(health, "check", check)
+    shown = Shown(COMMAND, "slow", "quick")
+    async with examining(shown):
+        await shown.told("quick")
+        release.set()
+        await shown.told("slow", "quick")
