@@ -18,7 +18,7 @@ from daemon import report
 from daemon.config import Config
 from daemon.departures import Departures
 from daemon.directory_watch import DirectoryWatch
-from daemon.endpoint import Endpoint
+from daemon.endpoint import Endpoint, unlink_leftovers
 from daemon.examinations import Examinations
 from daemon.holders import Holders
 from daemon.http import Page, serving
@@ -106,6 +106,8 @@ class Agent:
                 self._endless(Examinations(self._inventory).run(), "examinations"),
                 self._endless(self._reloading(), "configuration"),
             ]
+            for route in self._routes.values():  # also of resources that are configured no more
+                unlink_leftovers(route.directory)
             self._adopt(config)
             _log.info("agent started", version=ringbolt.__version__, resources=list(self._running))
             for lack in self._scanner.lacks():
@@ -133,6 +135,8 @@ class Agent:
     async def _reloading(self) -> None:
         while True:
             config = await self._config_file.next()
+            for route in self._routes.values():  # also of resources that are configured no more
+                unlink_leftovers(route.directory)
             self._adopt(config)
             _log.info("configuration adopted", resources=list(self._running))
 

@@ -36,6 +36,8 @@ STREAM_TIMEOUT_S = 5.0
 """How long after Register the kubelet may take to open its stream; measured: 8 to 11 ms."""
 CHECK_S = 60.0
 """The sockets are looked at this often although no directory event came."""
+PREFIX = "rb-"
+"""How the names of all our sockets begin."""
 DRAIN_S = 1.0
 """How long a generation's streams may take to end before their server is stopped."""
 STOP_S = 0.2
@@ -73,6 +75,26 @@ def mark(path: Path | None) -> Mark | None:
     except OSError:
         return None
     return Mark(found.st_dev, found.st_ino, found.st_mtime_ns)
+
+
+def unlink_leftovers(directory: Path, prefix: str = PREFIX) -> None:
+    """Remove sockets that an earlier agent left: ours by name, and dead.
+
+    A second agent's socket, during a rolling update, answers and is left alone.
+    """
+    for path in _sockets(directory, prefix):
+        if _connect(path) == errno.ECONNREFUSED:
+            with contextlib.suppress(OSError):  # a directory that is read-only keeps it
+                path.unlink()
+                _log.info("leftover removed", socket=path.name)
+
+
+def _sockets(directory: Path, prefix: str) -> tuple[Path, ...]:
+    """The sockets that agents have made there; none where nobody may look."""
+    try:
+        return tuple(directory.glob(f"{prefix}*.sock"))
+    except OSError:
+        return ()
 
 
 class Generation:
@@ -121,7 +143,7 @@ class Endpoint:
         self._nudge = asyncio.Event()
         self._current: Generation | None = None
         self._complaint = ""
-        self._prefix = f"rb-{hashlib.sha256(resource.encode()).hexdigest()[:10]}-"
+        self._prefix = f"{PREFIX}{hashlib.sha256(resource.encode()).hexdigest()[:10]}-"
         self._log = _log.bind(resource=resource)
 
     @property
@@ -179,17 +201,13 @@ class Endpoint:
 
         An empty list would replace that agent's, which sees no reason to send its own again.
         """
-        return any(path != own and _connect(path) == 0 for path in self._sockets())
-
-    def _sockets(self) -> tuple[Path, ...]:
-        """The sockets that agents have made for this resource; none where nobody may look."""
-        try:
-            return tuple(self._route.directory.glob(f"{self._prefix}*.sock"))
-        except OSError:
-            return ()
+        return any(
+            path != own and _connect(path) == 0
+            for path in _sockets(self._route.directory, self._prefix)
+        )
 
     async def _begin(self, streams: Streams) -> Generation:
-        self._unlink_leftovers()
+        unlink_leftovers(self._route.directory, self._prefix)
         path = self._route.directory / f"{self._prefix}{secrets.token_hex(3)}.sock"
         service = self._make_plugin(streams)
         plugin = Plugin(self.resource, path, service.options)
@@ -198,15 +216,6 @@ class Endpoint:
         self._route.attach(server, plugin)
         await _listen(server, path)
         return Generation(plugin, server, streams)
-
-    def _unlink_leftovers(self) -> None:
-        """Remove sockets that an earlier agent left for this resource: ours by name, and dead."""
-        for path in self._sockets():
-            # A second agent's socket, during a rolling update, answers and is left alone.
-            if _connect(path) == errno.ECONNREFUSED:
-                with contextlib.suppress(OSError):  # a directory that is read-only keeps it
-                    path.unlink()
-                    self._log.info("leftover removed", socket=path.name)
 
     async def _serve(self, generation: Generation, backoff: Backoff) -> str:
         """Register and watch one generation; the answer is why it is over."""
