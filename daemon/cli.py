@@ -4,7 +4,9 @@ Each command's code is imported when it is called, so that none pays for another
 """
 
 import importlib
+import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -57,4 +59,7 @@ def main() -> None:
     try:
         cli(prog_name="ringbolt")
     except OSError as error:  # a full disk behind stdout, a folder that one may not look into
+        # What stdout still holds would fail once more, and loudly, as the interpreter ends.
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
         sys.exit(f"ringbolt: {error}")
