@@ -1,0 +1,297 @@
+"""Network links over rtnetlink: values, and the requests that make, change and remove them.
+
+Pure but for `find` and `list_links`, which ask. Whose a link is, and its name, is not decided here.
+"""
+
+import errno
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from ringbolt.linux import attributes as nla
+from ringbolt.linux.messages import NLM_F_CREATE, NLM_F_EXCL, Message, Request
+from ringbolt.linux.netlink import Socket
+
+RTM_NEWLINK: Final = 16
+RTM_DELLINK: Final = 17
+RTM_GETLINK: Final = 18
+RTM_SETLINK: Final = 19
+
+IFF_UP: Final = 0x1
+IFF_LOOPBACK: Final = 0x8
+IFF_PROMISC: Final = 0x100
+IFF_LOWER_UP: Final = 0x10000
+IFNAMSIZ: Final = 16
+LOOPBACK: Final = 1
+"""The index of `lo` in every namespace."""
+
+_AF_UNSPEC, _AF_BRIDGE, _AF_INET6 = 0, 7, 10
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK = 1, 3, 4, 5
+_IFLA_MASTER, _IFLA_PROTINFO, _IFLA_OPERSTATE, _IFLA_LINKINFO = 10, 12, 16, 18
+_IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_GROUP, _IFLA_NET_NS_FD = 20, 26, 27, 28
+_IFLA_EXT_MASK, _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 29, 31, 32
+_IFLA_LINK_NETNSID = 37
+_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
+_VETH_INFO_PEER = 1
+_IFLA_INET6_ADDR_GEN_MODE = 8
+_IN6_ADDR_GEN_MODE_NONE = 1
+_IFLA_BRPORT_MODE, _IFLA_BRPORT_LEARNING, _IFLA_BRPORT_ISOLATED = 4, 8, 33
+_IFLA_BR_MCAST_SNOOPING = 23
+_RTEXT_FILTER_SKIP_STATS = 8
+
+_INFO = struct.Struct("=BxHiII")
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A link to make; None leaves a property to the kernel.
+
+    `up` fails with ENOTCONN on a veth's peer: set it up afterwards. `queues` bounds the transmit
+    and receive queues, of which a veth has one for each CPU otherwise.
+    """
+
+    name: str
+    mac: str | None = None
+    mtu: int | None = None
+    master: int | None = None
+    alias: str | None = None
+    group: int | None = None
+    netns_fd: int | None = None
+    queues: int | None = None
+    up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What to change on a link; None leaves it. `master` 0 takes it out of its bridge."""
+
+    up: bool | None = None
+    name: str | None = None
+    mac: str | None = None
+    mtu: int | None = None
+    master: int | None = None
+    alias: str | None = None
+    group: int | None = None
+    netns_fd: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """What to change on a bridge's port; None leaves it."""
+
+    hairpin: bool | None = None
+    isolated: bool | None = None
+    learning: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link as the kernel shows it.
+
+    `kind` is "" for hardware and loopback, `master` 0 without one. `peer` is the index of the other
+    end in its own namespace (of a veth) or of the link below, 0 without one.
+    """
+
+    index: int
+    name: str
+    kind: str = ""
+    flags: int = 0
+    mac: str = ""
+    mtu: int = 0
+    master: int = 0
+    peer: int = 0
+    alias: str = ""
+    group: int = 0
+    operstate: int = 0
+
+    @property
+    def up(self) -> bool:
+        """Whether it is set up, with a carrier or without."""
+        return bool(self.flags & IFF_UP)
+
+
+def decode(body: bytes) -> Link:
+    """The link of an RTM_NEWLINK or RTM_DELLINK. Raises OSError (EBADMSG)."""
+    if len(body) < _INFO.size:
+        raise nla.malformed("RTM_NEWLINK", body)
+    _family, _type, index, flags, _change = _INFO.unpack_from(body)
+    found = nla.parse(body[_INFO.size :])
+    information = nla.parse(found.get(_IFLA_LINKINFO, b""))
+
+    def number(kind: int) -> int:
+        return nla.as_number(found[kind]) if kind in found else 0
+
+    return Link(
+        index=index,
+        name=nla.as_text(found.get(_IFLA_IFNAME, b"")),
+        kind=nla.as_text(information.get(_IFLA_INFO_KIND, b"")),
+        flags=flags,
+        mac=nla.as_mac(found.get(_IFLA_ADDRESS, b"")),
+        mtu=number(_IFLA_MTU),
+        master=number(_IFLA_MASTER),
+        peer=number(_IFLA_LINK),
+        alias=nla.as_text(found.get(_IFLA_IFALIAS, b"")),
+        group=number(_IFLA_GROUP),
+        operstate=number(_IFLA_OPERSTATE),
+    )
+
+
+def encode(link: Link) -> bytes:
+    """The body of an RTM_NEWLINK that shows `link`."""
+    return (
+        _INFO.pack(_AF_UNSPEC, 0, link.index, link.flags, 0)
+        + nla.text(_IFLA_IFNAME, link.name)
+        + nla.nested(_IFLA_LINKINFO, nla.text(_IFLA_INFO_KIND, link.kind))
+        + nla.attribute(_IFLA_ADDRESS, bytes.fromhex(link.mac.replace(":", "")))
+        + nla.u32(_IFLA_MTU, link.mtu)
+        + nla.u32(_IFLA_MASTER, link.master)
+        + nla.u32(_IFLA_LINK, link.peer)
+        + nla.text(_IFLA_IFALIAS, link.alias)
+        + nla.u32(_IFLA_GROUP, link.group)
+        + nla.u8(_IFLA_OPERSTATE, link.operstate)
+    )
+
+
+def new_veth(host: End, peer: End) -> Request:
+    """Make a pair in one message, both ends with their final names in their final namespaces.
+
+    EEXIST: one of the two names is taken; the peer's may be known only to its namespace.
+    """
+    return _new(host, "veth", nla.nested(_VETH_INFO_PEER, _info(peer), _properties(peer)))
+
+
+def new_bridge(bridge: End, *, multicast_snooping: bool | None = None) -> Request:
+    """Make a bridge. EEXIST: there is a link of this name."""
+    if multicast_snooping is None:
+        return _new(bridge, "bridge", b"")
+    return _new(bridge, "bridge", nla.u8(_IFLA_BR_MCAST_SNOOPING, multicast_snooping))
+
+
+def new_ifb(ifb: End) -> Request:
+    """Make an intermediate functional block: incoming traffic redirected to it can be shaped."""
+    return _new(ifb, "ifb", b"")
+
+
+def set_link(index: int, change: Change) -> Request:
+    """Change a link."""
+    mask = 0 if change.up is None else IFF_UP
+    body = _INFO.pack(_AF_UNSPEC, 0, index, IFF_UP if change.up else 0, mask)
+    return Request("RTM_SETLINK", f"index {index}", RTM_SETLINK, 0, body + _properties(change))
+
+
+def set_without_ipv6_address(index: int) -> Request:
+    """Let IPv6 give the link no address by itself (addr_gen_mode none); send it before `up`.
+
+    EAFNOSUPPORT: IPv6 is off in this kernel or on this link.
+    """
+    mode = nla.u8(_IFLA_INET6_ADDR_GEN_MODE, _IN6_ADDR_GEN_MODE_NONE)
+    body = _INFO.pack(_AF_UNSPEC, 0, index, 0, 0)
+    body += nla.nested(_IFLA_AF_SPEC, nla.nested(_AF_INET6, mode))
+    return Request("RTM_SETLINK", f"addr_gen_mode none, index {index}", RTM_SETLINK, 0, body)
+
+
+def set_bridge_port(index: int, port: Port) -> Request:
+    """Change how the bridge treats the link."""
+    wanted = (
+        (_IFLA_BRPORT_MODE, port.hairpin),
+        (_IFLA_BRPORT_ISOLATED, port.isolated),
+        (_IFLA_BRPORT_LEARNING, port.learning),
+    )
+    settings = [nla.u8(kind, value) for kind, value in wanted if value is not None]
+    body = _INFO.pack(_AF_BRIDGE, 0, index, 0, 0) + nla.nested(_IFLA_PROTINFO, *settings)
+    return Request("RTM_SETLINK", f"bridge port, index {index}", RTM_SETLINK, 0, body)
+
+
+def get_link(name: str) -> Request:
+    """Ask for a link by its name, without a dump. ENODEV: there is none."""
+    body = _INFO.pack(_AF_UNSPEC, 0, 0, 0, 0) + _GET + nla.text(_IFLA_IFNAME, name)
+    return Request("RTM_GETLINK", name, RTM_GETLINK, 0, body)
+
+
+def get_link_at(index: int) -> Request:
+    """Ask for a link by its index. ENODEV: there is none."""
+    body = _INFO.pack(_AF_UNSPEC, 0, index, 0, 0) + _GET
+    return Request("RTM_GETLINK", f"index {index}", RTM_GETLINK, 0, body)
+
+
+def delete_link(name: str) -> Request:
+    """Remove a link; of a veth the other end goes too. ENODEV: there is none."""
+    body = _INFO.pack(_AF_UNSPEC, 0, 0, 0, 0) + nla.text(_IFLA_IFNAME, name)
+    return Request("RTM_DELLINK", name, RTM_DELLINK, 0, body)
+
+
+def delete_link_at(index: int) -> Request:
+    """Remove a link by its index. ENODEV: there is none."""
+    body = _INFO.pack(_AF_UNSPEC, 0, index, 0, 0)
+    return Request("RTM_DELLINK", f"index {index}", RTM_DELLINK, 0, body)
+
+
+def delete_group(group: int) -> Request:
+    """Remove all links of a group at once, waiting for the kernel's grace period only once.
+
+    ENODEV: the group is empty. EOPNOTSUPP: a link in it cannot be removed, and none was.
+    Raises OSError (EINVAL) for group 0, where every link is that was never given another.
+    """
+    if not group:
+        raise OSError(errno.EINVAL, "RTM_DELLINK group 0 would remove every link")
+    body = _INFO.pack(_AF_UNSPEC, 0, 0, 0, 0) + nla.u32(_IFLA_GROUP, group)
+    return Request("RTM_DELLINK", f"group {group}", RTM_DELLINK, 0, body)
+
+
+def find(socket: Socket, name: str) -> Link | None:
+    """The link of this name; None where there is none."""
+    return _only(socket.request([get_link(name).forgiving(errno.ENODEV)])[0])
+
+
+def find_at(socket: Socket, index: int) -> Link | None:
+    """The link of this index; None where there is none."""
+    return _only(socket.request([get_link_at(index).forgiving(errno.ENODEV)])[0])
+
+
+def list_links(socket: Socket) -> list[Link]:
+    """All links: a dump, so never on the way of a pod's start."""
+    body = _INFO.pack(_AF_UNSPEC, 0, 0, 0, 0) + _GET
+    messages = socket.dump(Request("RTM_GETLINK", "", RTM_GETLINK, 0, body))
+    return [decode(message.body) for message in messages]
+
+
+_GET = nla.u32(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
+
+
+def _only(answers: list[Message]) -> Link | None:
+    return decode(answers[0].body) if answers else None
+
+
+def _new(end: End, kind: str, data: bytes) -> Request:
+    information = nla.text(_IFLA_INFO_KIND, kind)
+    if data:
+        information += nla.nested(_IFLA_INFO_DATA, data)
+    body = _info(end) + _properties(end) + nla.nested(_IFLA_LINKINFO, information)
+    flags = NLM_F_CREATE | NLM_F_EXCL
+    return Request("RTM_NEWLINK", f"{kind} {end.name}", RTM_NEWLINK, flags, body)
+
+
+def _info(end: End) -> bytes:
+    state = IFF_UP if end.up else 0
+    return _INFO.pack(_AF_UNSPEC, 0, 0, state, state)
+
+
+def _properties(wanted: End | Change) -> bytes:
+    parts: list[bytes] = []
+    if wanted.name is not None:
+        parts.append(nla.text(_IFLA_IFNAME, wanted.name))
+    if wanted.mac is not None:
+        parts.append(nla.mac(_IFLA_ADDRESS, wanted.mac))
+    if wanted.alias is not None:
+        parts.append(nla.text(_IFLA_IFALIAS, wanted.alias))
+    numbers = (
+        (_IFLA_MTU, wanted.mtu),
+        (_IFLA_MASTER, wanted.master),
+        (_IFLA_GROUP, wanted.group),
+        (_IFLA_NET_NS_FD, wanted.netns_fd),
+    )
+    parts += [nla.u32(kind, value) for kind, value in numbers if value is not None]
+    if isinstance(wanted, End) and wanted.queues is not None:
+        parts.append(nla.u32(_IFLA_NUM_TX_QUEUES, wanted.queues))
+        parts.append(nla.u32(_IFLA_NUM_RX_QUEUES, wanted.queues))
+    return b"".join(parts)

@@ -1,0 +1,261 @@
+"""Netlink sockets: requests in batches with every ack read, dumps, notifications.
+
+What the messages mean belongs to `link`, `address`, `route` and their like. A socket keeps the
+network namespace that it was opened in, and any thread may use it.
+"""
+
+import contextlib
+import errno
+import itertools
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+from ringbolt.linux import network_namespace
+from ringbolt.linux.messages import (
+    NLM_F_ACK,
+    NLM_F_DUMP,
+    NLM_F_DUMP_INTR,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    NLMSG_NOOP,
+    Message,
+    NetlinkError,
+    Request,
+    decode,
+    encode,
+    outcome,
+)
+
+NETLINK_ROUTE: Final = 0
+NETLINK_NETFILTER: Final = 12
+
+_SOL_NETLINK = 270
+_NETLINK_ADD_MEMBERSHIP = 1
+_NETLINK_CAP_ACK = 10
+_NETLINK_EXT_ACK = 11
+_NETLINK_GET_STRICT_CHK = 12
+_SO_RCVBUFFORCE = 33
+
+_RECEIVE_BUFFER = 1 << 20
+_LARGEST_DATAGRAM = 1 << 16
+_BATCH = 64
+"""Requests a send: their acks and answers wait in the receive buffer, and must all fit."""
+
+_DUMP_TRIES = 10
+_PATIENCE_S = 10
+_KERNEL_PORT = 0
+
+
+class Socket:
+    """A netlink socket that asks, for any thread. Close it, or use it in `with`.
+
+    `netns` is the descriptor of the network namespace to open it in, None for the caller's own.
+    Raises OSError.
+    """
+
+    def __init__(self, family: int = NETLINK_ROUTE, netns: int | None = None) -> None:
+        self._socket = _open(family, netns)
+        self._sequences = itertools.count(1)
+        self._turn = threading.Lock()
+        self._buffer = bytearray(_LARGEST_DATAGRAM)
+        self._socket.settimeout(_PATIENCE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def request(self, requests: Sequence[Request]) -> list[list[Message]]:
+        """Ask all of it in order, in as few sends as possible; the answers of each request.
+
+        The kernel goes on after a refusal, so every request has been tried when this returns.
+        Raises NetlinkError of the first that was refused and not forgiven.
+        """
+        results = self.attempt(requests)
+        for result in results:
+            if isinstance(result, NetlinkError):
+                raise result
+        return [result for result in results if not isinstance(result, NetlinkError)]
+
+    def attempt(self, requests: Sequence[Request]) -> list[list[Message] | NetlinkError]:
+        """As `request`, with refusals among the results. Raises OSError where the socket fails."""
+        with self._turn:
+            return [
+                result
+                for at in range(0, len(requests), _BATCH)
+                for result in self._ask(requests[at : at + _BATCH])
+            ]
+
+    def dump(self, request: Request) -> list[Message]:
+        """All objects that `request` is about, as one consistent picture.
+
+        The kernel says when the objects changed under the dump; it is taken again then.
+        Raises NetlinkError, EINTR where they never stop changing.
+        """
+        with self._turn:
+            for _ in range(_DUMP_TRIES):
+                with contextlib.suppress(_InterruptedDumpError):
+                    return self._dump(request)
+        raise NetlinkError(
+            errno.EINTR, request.operation, request.subject, "changed under every dump of it"
+        )
+
+    def _ask(self, requests: Sequence[Request]) -> list[list[Message] | NetlinkError]:
+        sequences = [next(self._sequences) for _ in requests]
+        waiting = dict(zip(sequences, requests, strict=True))
+        answers: dict[int, list[Message]] = {sequence: [] for sequence in sequences}
+        refused: dict[int, NetlinkError] = {}
+        self._send(b"".join(encode(r, s) for s, r in waiting.items()))
+        while waiting:
+            for message in self._receive(requests):
+                if message.sequence not in waiting:
+                    continue
+                if message.kind != NLMSG_ERROR:
+                    answers[message.sequence].append(message)
+                    continue
+                request = waiting.pop(message.sequence)
+                number, words = outcome(message)
+                if number and number not in request.forgiven:
+                    error = NetlinkError(number, request.operation, request.subject, words)
+                    refused[message.sequence] = error
+        return [refused.get(sequence, answers[sequence]) for sequence in sequences]
+
+    def _dump(self, request: Request) -> list[Message]:
+        sequence = next(self._sequences)
+        self._send(encode(request, sequence, NLM_F_DUMP | NLM_F_ACK))
+        found: list[Message] = []
+        flags = 0
+        for message in self._messages_of(sequence, request):
+            flags |= message.flags
+            if message.kind not in (NLMSG_DONE, NLMSG_ERROR):
+                found.append(message)
+                continue
+            number, words = outcome(message)
+            if number and number not in request.forgiven:
+                raise NetlinkError(number, request.operation, request.subject, words)
+            break
+        if flags & NLM_F_DUMP_INTR:
+            raise _InterruptedDumpError
+        return found
+
+    def _messages_of(self, sequence: int, request: Request) -> Iterator[Message]:
+        while True:
+            for message in self._receive([request]):
+                if message.sequence == sequence:
+                    yield message
+
+    def _send(self, data: bytes) -> None:
+        self._socket.sendto(data, (_KERNEL_PORT, 0))
+
+    def _receive(self, requests: Sequence[Request]) -> Iterable[Message]:
+        """The next datagram from the kernel."""
+        try:
+            return [m for m in _read(self._socket, self._buffer) if m.kind != NLMSG_NOOP]
+        except TimeoutError:
+            number, words = errno.ETIMEDOUT, f"the kernel did not answer in {_PATIENCE_S} s"
+        except OSError as error:
+            number, words = error.errno or 0, "receiving the answer failed"
+        first = requests[0]
+        raise NetlinkError(number, first.operation, first.subject, words)
+
+
+class _InterruptedDumpError(Exception):
+    """The objects changed under the dump (NLM_F_DUMP_INTR)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What came: messages in their order, and whether some were lost (then look at everything)."""
+
+    messages: tuple[Message, ...]
+    overflow: bool
+
+
+class Listener:
+    """Hears what changes: `groups` are RTNLGRP_* numbers. Non-blocking. Close it."""
+
+    def __init__(
+        self,
+        groups: Iterable[int],
+        family: int = NETLINK_ROUTE,
+        netns: int | None = None,
+        receive_buffer: int = _RECEIVE_BUFFER,
+    ) -> None:
+        self._socket = _open(family, netns, receive_buffer)
+        self._buffer = bytearray(_LARGEST_DATAGRAM)
+        self._socket.setblocking(False)  # noqa: FBT003  # the standard library's own signature
+        try:
+            for group in groups:
+                self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """The descriptor to watch for readability."""
+        return self._socket.fileno()
+
+    def read(self) -> Heard:
+        """All that waits; empty where nothing does."""
+        messages: list[Message] = []
+        overflow = False
+        while True:
+            try:
+                messages += _read(self._socket, self._buffer)
+            except BlockingIOError:
+                return Heard(tuple(messages), overflow)
+            except OSError as error:
+                if error.errno not in (errno.ENOBUFS, errno.EBADMSG):
+                    raise
+                overflow = True
+
+
+def _read(source: socket.socket, buffer: bytearray) -> list[Message]:
+    """The messages of the next datagram; none where another process and not the kernel sent it."""
+    size, sender = source.recvfrom_into(buffer, 0, socket.MSG_TRUNC)
+    if sender[0] != _KERNEL_PORT:
+        return []
+    if size > len(buffer):
+        raise OSError(errno.EBADMSG, f"netlink datagram of {size} bytes is longer than allowed")
+    return list(decode(bytes(memoryview(buffer)[:size])))
+
+
+def _open(family: int, netns: int | None, receive_buffer: int = _RECEIVE_BUFFER) -> socket.socket:
+    if netns is not None:
+        return network_namespace.inside(netns, lambda: _open(family, None, receive_buffer))
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family)
+    try:
+        opened.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+        opened.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
+        opened.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
+        _widen(opened, receive_buffer)
+        opened.bind((0, 0))
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def _widen(opened: socket.socket, receive_buffer: int) -> None:
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive_buffer)
+    except PermissionError:  # a user namespace: net.core.rmem_max is the limit
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
