@@ -94,7 +94,8 @@ class Attach:
     """Give the namespace `netns_fd` the interface `ifname`.
 
     `addresses` are asked for by address: each is given, or the call fails. `mac`
-    (aa:bb:cc:dd:ee:ff) None is derived from the first address. `given` replaces the leases of `settings.ranges`.
+    (aa:bb:cc:dd:ee:ff) None is derived from the first address. `given` replaces the leases of
+    `settings.ranges`.
     """
 
     container_id: ContainerId

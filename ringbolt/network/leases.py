@@ -1,0 +1,304 @@
+"""Which attachment holds which addresses and host ports, for every process on the node.
+
+Policy over the ledger's tables: all addresses of a pod or none, round robin, a cool-down, one
+answer for one interface of one namespace however often it is asked. It knows no link and no
+namespace but by number. Every call is one transaction, so a process may die anywhere in between.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, NewType
+
+from ringbolt.network import pool
+from ringbolt.network.attachment import ContainerId, InterfaceName, Key, PortMapping
+from ringbolt.network.errors import ConflictError, ExhaustedError, UnknownContainerError
+from ringbolt.network.ledger import Ledger
+from ringbolt.network.names import host_name
+from ringbolt.network.occupancy import Occupancy
+from ringbolt.network.settings import COOL_DOWN_S, IpAddress, NetworkName, RangeSet
+
+AttachmentId = NewType("AttachmentId", int)
+Clock = Callable[[], float]
+
+_EVERY_ADDRESS = ""
+_ALL = -1
+_PURGED_AT_ONCE = 64
+"""A lease expires at most as often as one is given, so this keeps up and bounds a call."""
+
+
+class Netns(NamedTuple):
+    """A network namespace as the kernel numbers it: `st_dev` and `st_ino` of its file."""
+
+    dev: int
+    ino: int
+
+
+NOWHERE = Netns(0, 0)
+"""Of an attachment whose namespace nobody told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an interface wants: one address of each of `sets`, those of `asked` by name.
+
+    `note` is kept with it and not looked into.
+    """
+
+    network: NetworkName
+    key: Key
+    netns: Netns
+    sets: tuple[RangeSet, ...]
+    reserved: tuple[IpAddress, ...] = ()
+    asked: tuple[IpAddress, ...] = ()
+    ports: tuple[PortMapping, ...] = ()
+    note: str = ""
+    cool_down_s: float = COOL_DOWN_S
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What it got; `host_name` is the name of the node's end and no other lease's."""
+
+    id: AttachmentId
+    network: NetworkName
+    key: Key
+    netns: Netns
+    host_name: str
+    note: str
+    addresses: tuple[IpAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """`fresh` is False where the lease was there; `replaced` lost its namespace without a word."""
+
+    lease: Lease
+    fresh: bool
+    replaced: Lease | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Addresses of one range set."""
+
+    capacity: int
+    held: int
+    cooling: int
+
+
+def boot_time() -> float:
+    """Seconds since boot, also those asleep; the same for every process."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Leases:
+    """The leases of one node. Safe for threads; safe beside other processes."""
+
+    def __init__(self, ledger: Ledger, clock: Clock = boot_time) -> None:
+        self._ledger = ledger
+        self._clock = clock
+
+    def acquire(self, request: Request) -> Acquired:
+        """Give the interface its addresses and ports, or the ones it has.
+
+        The same container and interface in another namespace gets a new lease: the old namespace
+        is gone, or the runtime forgot it. Raises ExhaustedError, ConflictError, InvalidError; then
+        nothing has changed.
+        """
+        asked = pool.assign(request.asked, request.sets)
+        with self._ledger.write() as database:
+            known = _find(database, request.network, request.key)
+            if known and known.netns == request.netns:
+                return Acquired(known, fresh=False)
+            now = self._clock()
+            if known:
+                _release(database, known, now + request.cool_down_s)
+            taken = Occupancy(database, request.network)
+            taken.purge(now, _PURGED_AT_ONCE)
+            holder = _insert(database, request)
+            for slot in range(len(request.sets)):
+                taken.hold(holder, slot, _choose(taken, request, slot, asked.get(slot), now))
+            _hold_ports(database, holder, request.ports)
+            found = _find(database, request.network, request.key)
+            assert found, "it was just inserted"
+            return Acquired(found, fresh=True, replaced=known)
+
+    def rename(self, lease: Lease) -> Lease:
+        """Another name for the node's end: somebody else's link has this one."""
+        with self._ledger.write() as database:
+            name = _free_name(database, lease.network, lease.key, avoid=lease.host_name)
+            database.execute("UPDATE attachments SET host_name = ? WHERE id = ?", (name, lease.id))
+            found = _find(database, lease.network, lease.key)
+        if not found:
+            raise UnknownContainerError(f"{lease.key.container_id} was released meanwhile")
+        return found
+
+    def find(self, network: NetworkName, key: Key) -> Lease | None:
+        """The lease of an interface."""
+        with self._ledger.read() as database:
+            return _find(database, network, key)
+
+    def release(self, lease: Lease, cool_down_s: float = COOL_DOWN_S) -> bool:
+        """Take back all of it; False where this very lease is not there any more."""
+        with self._ledger.write() as database:
+            return _release(database, lease, self._clock() + cool_down_s)
+
+    def all(self, network: NetworkName | None = None) -> tuple[Lease, ...]:
+        """Every lease, of one network or of all, the oldest first."""
+        with self._ledger.read() as database:
+            where = ("", ()) if network is None else (" WHERE network = ?", (network,))
+            rows = database.execute(f"{_ATTACHMENT}{where[0]} ORDER BY id", where[1]).fetchall()
+            return tuple(_lease(database, row) for row in rows)
+
+    def usage(
+        self, network: NetworkName, ranges: RangeSet, reserved: tuple[IpAddress, ...]
+    ) -> Usage:
+        """How full a range set is. Counts rows: for people and metrics, not for each call."""
+        segments = pool.segments_of(ranges, reserved)
+        with self._ledger.read() as database:
+            taken = Occupancy(database, network)
+            counts = [taken.count(one) for one in segments]
+        capacity = sum(one.last - one.first + 1 for one in segments)
+        return Usage(capacity, sum(c[0] for c in counts), sum(c[1] for c in counts))
+
+    def has_free(
+        self, network: NetworkName, ranges: RangeSet, reserved: tuple[IpAddress, ...]
+    ) -> bool:
+        """Whether `acquire` would find an address."""
+        segments = pool.segments_of(ranges, reserved)
+        with self._ledger.read() as database:
+            taken = Occupancy(database, network)
+            return pool.next_free(segments, None, taken.run_end) is not None or (
+                taken.coolest(segments) is not None
+            )
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self._ledger.close()
+
+
+# --- Steps of a transaction ------------------------------------------------------------------
+
+_ATTACHMENT = (
+    "SELECT id, network, container_id, ifname, netns_dev, netns_ino, host_name, note"
+    " FROM attachments"
+)
+_Row = tuple[int, str, str, str, int, int, str, str]
+
+
+def _find(database: sqlite3.Connection, network: NetworkName, key: Key) -> Lease | None:
+    where = f"{_ATTACHMENT} WHERE network = ? AND container_id = ? AND ifname = ?"
+    row = database.execute(where, (network, *key)).fetchone()
+    return _lease(database, row) if row else None
+
+
+def _lease(database: sqlite3.Connection, row: _Row) -> Lease:
+    number, network, container_id, ifname, dev, ino, name, note = row
+    held = database.execute(
+        "SELECT address FROM leases WHERE attachment = ? ORDER BY slot", (number,)
+    )
+    return Lease(
+        AttachmentId(number),
+        NetworkName(network),
+        Key(ContainerId(container_id), InterfaceName(ifname)),
+        Netns(dev, ino),
+        name,
+        note,
+        tuple(pool.address_of(int.from_bytes(address)) for (address,) in held),
+    )
+
+
+def _insert(database: sqlite3.Connection, request: Request) -> AttachmentId:
+    name = _free_name(database, request.network, request.key)
+    cursor = database.execute(
+        "INSERT INTO attachments (network, container_id, ifname, netns_dev, netns_ino, host_name,"
+        " note) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (request.network, *request.key, *request.netns, name, request.note),
+    )
+    assert cursor.lastrowid is not None, "a row was inserted"
+    return AttachmentId(cursor.lastrowid)
+
+
+def _free_name(
+    database: sqlite3.Connection, network: NetworkName, key: Key, avoid: str = ""
+) -> str:
+    salt = 0
+    while True:
+        name = host_name(network, key, salt)
+        taken = database.execute("SELECT 1 FROM attachments WHERE host_name = ?", (name,))
+        if name != avoid and not taken.fetchone():
+            return name
+        salt += 1
+
+
+def _choose(
+    taken: Occupancy, request: Request, slot: int, asked: IpAddress | None, now: float
+) -> int:
+    """The number that a slot gets. Raises ExhaustedError or ConflictError."""
+    ranges = request.sets[slot]
+    if asked is not None:
+        return _claim(taken, asked, ranges)
+    segments = pool.segments_of(ranges, request.reserved)
+    number = taken.next(slot, segments)
+    if number is None:
+        taken.purge(now, _ALL)
+        number = taken.next(slot, segments)
+    if number is None:
+        number = taken.coolest(segments)
+        if number is None:
+            raise ExhaustedError(
+                f"failed to allocate for range {slot}: no IP addresses available in range set: "
+                f"{pool.describe(ranges)}"
+            )
+        taken.forget(number)
+    taken.move_cursor(slot, number)
+    return number
+
+
+def _claim(taken: Occupancy, asked: IpAddress, ranges: RangeSet) -> int:
+    """An address asked for by name; whoever asks for one that cools down wants that very one."""
+    number = pool.number_of(asked)
+    if holder := taken.holder(number):
+        raise ConflictError(
+            f"requested IP address {asked} is not available in range set {pool.describe(ranges)}:"
+            f" container {holder} has it"
+        )
+    taken.forget(number)
+    return number
+
+
+def _hold_ports(
+    database: sqlite3.Connection, holder: AttachmentId, ports: Iterable[PortMapping]
+) -> None:
+    for one in ports:
+        host_ip = _EVERY_ADDRESS if one.host_ip is None else str(one.host_ip)
+        for port in range(one.host_port, one.host_port + one.count):
+            row = (one.protocol.value, host_ip, port)
+            try:
+                database.execute("INSERT INTO ports VALUES (?, ?, ?, ?)", (*row, holder))
+            except sqlite3.IntegrityError:
+                raise ConflictError(_port_conflict(database, row)) from None
+
+
+def _port_conflict(database: sqlite3.Connection, row: tuple[str, str, int]) -> str:
+    (other,) = database.execute(
+        "SELECT container_id FROM ports JOIN attachments ON id = attachment"
+        " WHERE protocol = ? AND host_ip = ? AND port = ?",
+        row,
+    ).fetchone()
+    where = f"{row[1]} " if row[1] else ""
+    return f"host port {where}{row[2]}/{row[0]} leads to container {other} already"
+
+
+def _release(database: sqlite3.Connection, lease: Lease, until: float) -> bool:
+    """Take back addresses (to cool down) and ports; False where it is not there."""
+    if not database.execute("SELECT 1 FROM attachments WHERE id = ?", (lease.id,)).fetchone():
+        return False
+    database.execute(
+        "UPDATE leases SET attachment = NULL, until = ? WHERE attachment = ?", (until, lease.id)
+    )
+    database.execute("DELETE FROM ports WHERE attachment = ?", (lease.id,))
+    database.execute("DELETE FROM attachments WHERE id = ?", (lease.id,))
+    return True

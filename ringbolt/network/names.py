@@ -1,0 +1,27 @@
+"""What things are called in the kernel: links of pods, by a hash that is told from others. Pure."""
+
+from hashlib import blake2s
+
+from ringbolt.network.attachment import Key
+from ringbolt.network.settings import NetworkName
+
+_HOST_PREFIX = "rb"
+_IFB_PREFIX = "rbi"
+_HASH_BYTES = 5
+
+
+def host_name(network: NetworkName, key: Key, salt: int) -> str:
+    """The name of the node's end, 12 characters; another `salt` where it is taken."""
+    text = "\0".join((network, key.container_id, key.ifname, str(salt)))
+    return _HOST_PREFIX + blake2s(text.encode(), digest_size=_HASH_BYTES).hexdigest()
+
+
+def is_host_name(name: str) -> bool:
+    """Whether a link of this name can be ours."""
+    digits = name.removeprefix(_HOST_PREFIX)
+    return len(digits) == 2 * _HASH_BYTES and set(digits) <= set("0123456789abcdef")
+
+
+def ifb_name(host_name: str) -> str:
+    """The name of the device that slows down what the pod behind `host_name` sends."""
+    return _IFB_PREFIX + host_name.removeprefix(_HOST_PREFIX)
