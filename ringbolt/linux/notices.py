@@ -1,0 +1,64 @@
+"""What rtnetlink tells of changes, as values: a link, address, route or neighbour came or went.
+
+Pure. `netlink.Listener` hears the messages; what a change means is the room's to decide.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ringbolt.linux import address, link, neighbour, route
+from ringbolt.linux.address import Address
+from ringbolt.linux.link import Link
+from ringbolt.linux.messages import Message
+from ringbolt.linux.neighbour import Neighbour
+from ringbolt.linux.route import Route
+
+RTNLGRP_LINK: Final = 1
+RTNLGRP_NEIGH: Final = 3
+RTNLGRP_IPV4_IFADDR: Final = 5
+RTNLGRP_IPV4_ROUTE: Final = 7
+RTNLGRP_IPV6_IFADDR: Final = 9
+RTNLGRP_IPV6_ROUTE: Final = 11
+NFNLGRP_NFTABLES: Final = 7
+"""Of a NETLINK_NETFILTER listener."""
+
+_IP = (2, 10)
+_ANY = (0,)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """`value` is there as shown, new or changed, or is `gone`."""
+
+    value: Link | Address | Route | Neighbour
+    gone: bool
+
+
+_Decoder = Callable[[bytes], Link | Address | Route | Neighbour]
+
+_DECODERS: dict[int, tuple[_Decoder, tuple[int, ...], bool]] = {
+    # A bridge tells of its ports by the same messages in its own family: those links stay.
+    link.RTM_NEWLINK: (link.decode, _ANY, False),
+    link.RTM_DELLINK: (link.decode, _ANY, True),
+    address.RTM_NEWADDR: (address.decode, _IP, False),
+    address.RTM_DELADDR: (address.decode, _IP, True),
+    route.RTM_NEWROUTE: (route.decode, _IP, False),
+    route.RTM_DELROUTE: (route.decode, _IP, True),
+    neighbour.RTM_NEWNEIGH: (neighbour.decode, _IP, False),
+    neighbour.RTM_DELNEIGH: (neighbour.decode, _IP, True),
+}
+
+
+def decode(message: Message) -> Notice | None:
+    """What `message` tells; None where it is about something else.
+
+    Raises OSError (EBADMSG).
+    """
+    known = _DECODERS.get(message.kind)
+    if known is None:
+        return None
+    read, families, gone = known
+    if message.body[:1] not in [bytes([family]) for family in families]:
+        return None
+    return Notice(read(message.body), gone)
