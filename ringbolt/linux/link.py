@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ringbolt.linux import attributes as nla
-from ringbolt.linux.messages import NLM_F_CREATE, NLM_F_EXCL, Message, Request
+from ringbolt.linux.messages import NLM_F_CREATE, NLM_F_EXCL, Request
 from ringbolt.linux.netlink import Socket
 
 RTM_NEWLINK: Final = 16
@@ -46,7 +46,8 @@ _INFO = struct.Struct("=BxHiII")
 class End:
     """A link to make; None leaves a property to the kernel.
 
-    `up` fails with ENOTCONN on a veth's peer: set it up afterwards. `queues` bounds the transmit
+    `up` fails with ENOTCONN on a veth's peer: set it up afterwards. An alias cannot be born either
+    (the kernel passes over it): `Change` sets it, in the same batch. `queues` bounds the transmit
     and receive queues, of which a veth has one for each CPU otherwise.
     """
 
@@ -54,7 +55,6 @@ class End:
     mac: str | None = None
     mtu: int | None = None
     master: int | None = None
-    alias: str | None = None
     group: int | None = None
     netns_fd: int | None = None
     queues: int | None = None
@@ -63,7 +63,10 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What to change on a link; None leaves it. `master` 0 takes it out of its bridge."""
+    """What to change on a link; None leaves it. `master` 0 takes it out of its bridge.
+
+    `name` renames a link that is given by its index.
+    """
 
     up: bool | None = None
     name: str | None = None
@@ -172,22 +175,21 @@ def new_ifb(ifb: End) -> Request:
     return _new(ifb, "ifb", b"")
 
 
-def set_link(index: int, change: Change) -> Request:
-    """Change a link."""
+def set_link(which: int | str, change: Change) -> Request:
+    """Change the link of this index or name. ENODEV: there is none."""
     mask = 0 if change.up is None else IFF_UP
-    body = _INFO.pack(_AF_UNSPEC, 0, index, IFF_UP if change.up else 0, mask)
-    return Request("RTM_SETLINK", f"index {index}", RTM_SETLINK, 0, body + _properties(change))
+    body = _which(which, IFF_UP if change.up else 0, mask) + _properties(change)
+    return Request("RTM_SETLINK", _shown(which), RTM_SETLINK, 0, body)
 
 
-def set_without_ipv6_address(index: int) -> Request:
+def set_without_ipv6_address(which: int | str) -> Request:
     """Let IPv6 give the link no address by itself (addr_gen_mode none); send it before `up`.
 
     EAFNOSUPPORT: IPv6 is off in this kernel or on this link.
     """
     mode = nla.u8(_IFLA_INET6_ADDR_GEN_MODE, _IN6_ADDR_GEN_MODE_NONE)
-    body = _INFO.pack(_AF_UNSPEC, 0, index, 0, 0)
-    body += nla.nested(_IFLA_AF_SPEC, nla.nested(_AF_INET6, mode))
-    return Request("RTM_SETLINK", f"addr_gen_mode none, index {index}", RTM_SETLINK, 0, body)
+    body = _which(which) + nla.nested(_IFLA_AF_SPEC, nla.nested(_AF_INET6, mode))
+    return Request("RTM_SETLINK", f"addr_gen_mode none, {_shown(which)}", RTM_SETLINK, 0, body)
 
 
 def set_bridge_port(index: int, port: Port) -> Request:
@@ -202,28 +204,14 @@ def set_bridge_port(index: int, port: Port) -> Request:
     return Request("RTM_SETLINK", f"bridge port, index {index}", RTM_SETLINK, 0, body)
 
 
-def get_link(name: str) -> Request:
-    """Ask for a link by its name, without a dump. ENODEV: there is none."""
-    body = _INFO.pack(_AF_UNSPEC, 0, 0, 0, 0) + _GET + nla.text(_IFLA_IFNAME, name)
-    return Request("RTM_GETLINK", name, RTM_GETLINK, 0, body)
+def get_link(which: int | str) -> Request:
+    """Ask for the link of this index or name, without a dump. ENODEV: there is none."""
+    return Request("RTM_GETLINK", _shown(which), RTM_GETLINK, 0, _which(which) + _GET)
 
 
-def get_link_at(index: int) -> Request:
-    """Ask for a link by its index. ENODEV: there is none."""
-    body = _INFO.pack(_AF_UNSPEC, 0, index, 0, 0) + _GET
-    return Request("RTM_GETLINK", f"index {index}", RTM_GETLINK, 0, body)
-
-
-def delete_link(name: str) -> Request:
-    """Remove a link; of a veth the other end goes too. ENODEV: there is none."""
-    body = _INFO.pack(_AF_UNSPEC, 0, 0, 0, 0) + nla.text(_IFLA_IFNAME, name)
-    return Request("RTM_DELLINK", name, RTM_DELLINK, 0, body)
-
-
-def delete_link_at(index: int) -> Request:
-    """Remove a link by its index. ENODEV: there is none."""
-    body = _INFO.pack(_AF_UNSPEC, 0, index, 0, 0)
-    return Request("RTM_DELLINK", f"index {index}", RTM_DELLINK, 0, body)
+def delete_link(which: int | str) -> Request:
+    """Remove the link of this index or name; of a veth both ends go. ENODEV: there is none."""
+    return Request("RTM_DELLINK", _shown(which), RTM_DELLINK, 0, _which(which))
 
 
 def delete_group(group: int) -> Request:
@@ -238,14 +226,10 @@ def delete_group(group: int) -> Request:
     return Request("RTM_DELLINK", f"group {group}", RTM_DELLINK, 0, body)
 
 
-def find(socket: Socket, name: str) -> Link | None:
-    """The link of this name; None where there is none."""
-    return _only(socket.request([get_link(name).forgiving(errno.ENODEV)])[0])
-
-
-def find_at(socket: Socket, index: int) -> Link | None:
-    """The link of this index; None where there is none."""
-    return _only(socket.request([get_link_at(index).forgiving(errno.ENODEV)])[0])
+def find(socket: Socket, which: int | str) -> Link | None:
+    """The link of this index or name; None where there is none."""
+    (answers,) = socket.request([get_link(which).forgiving(errno.ENODEV)])
+    return decode(answers[0].body) if answers else None
 
 
 def list_links(socket: Socket) -> list[Link]:
@@ -258,8 +242,14 @@ def list_links(socket: Socket) -> list[Link]:
 _GET = nla.u32(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
 
 
-def _only(answers: list[Message]) -> Link | None:
-    return decode(answers[0].body) if answers else None
+def _which(which: int | str, flags: int = 0, mask: int = 0) -> bytes:
+    if isinstance(which, int):
+        return _INFO.pack(_AF_UNSPEC, 0, which, flags, mask)
+    return _INFO.pack(_AF_UNSPEC, 0, 0, flags, mask) + nla.text(_IFLA_IFNAME, which)
+
+
+def _shown(which: int | str) -> str:
+    return f"index {which}" if isinstance(which, int) else which
 
 
 def _new(end: End, kind: str, data: bytes) -> Request:
@@ -282,7 +272,7 @@ def _properties(wanted: End | Change) -> bytes:
         parts.append(nla.text(_IFLA_IFNAME, wanted.name))
     if wanted.mac is not None:
         parts.append(nla.mac(_IFLA_ADDRESS, wanted.mac))
-    if wanted.alias is not None:
+    if isinstance(wanted, Change) and wanted.alias is not None:
         parts.append(nla.text(_IFLA_IFALIAS, wanted.alias))
     numbers = (
         (_IFLA_MTU, wanted.mtu),

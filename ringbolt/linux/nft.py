@@ -20,7 +20,7 @@ Command = Mapping[str, Any]
 """One object of the "nftables" array, such as {"add": {"table": {...}}}; JSON's own shape."""
 
 Commands = Sequence[Command] | str
-"""JSON values, or a script in nft's own language: JSON of 1.0.6 makes no map to address and port."""
+"""JSON values, or a script in nft's language: JSON of 1.0.6 makes no map to address and port."""
 
 _HANDLE, _JSON, _NUMERIC = 1 << 3, 1 << 4, 1 << 7 | 1 << 8 | 1 << 9
 _CONTEXT = ctypes.c_void_p
