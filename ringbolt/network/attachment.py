@@ -62,6 +62,9 @@ class Bandwidth:
     egress_burst: int = 0
 
 
+UNLIMITED = Bandwidth()
+
+
 @dataclass(frozen=True, slots=True)
 class Pod:
     """Whose interface it is, as the runtime tells; empty where it does not."""
@@ -107,7 +110,7 @@ class Attach:
     addresses: tuple[IpAddress, ...] = ()
     mac: str | None = None
     port_mappings: tuple[PortMapping, ...] = ()
-    bandwidth: Bandwidth = Bandwidth()
+    bandwidth: Bandwidth = UNLIMITED
     given: Given | None = None
 
     @property

@@ -5,6 +5,7 @@ answer for one interface of one namespace however often it is asked. It knows no
 namespace but by number. Every call is one transaction, so a process may die anywhere in between.
 """
 
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
@@ -24,6 +25,7 @@ Clock = Callable[[], float]
 
 _EVERY_ADDRESS = ""
 _ALL = -1
+_SALT_BITS = 32
 _PURGED_AT_ONCE = 64
 """A lease expires at most as often as one is given, so this keeps up and bounds a call."""
 
@@ -128,7 +130,7 @@ class Leases:
     def rename(self, lease: Lease) -> Lease:
         """Another name for the node's end: somebody else's link has this one."""
         with self._ledger.write() as database:
-            name = _free_name(database, lease.network, lease.key, avoid=lease.host_name)
+            name = _free_name(database, lease.network, lease.key, secrets.randbits(_SALT_BITS))
             database.execute("UPDATE attachments SET host_name = ? WHERE id = ?", (name, lease.id))
             found = _find(database, lease.network, lease.key)
         if not found:
@@ -221,14 +223,11 @@ def _insert(database: sqlite3.Connection, request: Request) -> AttachmentId:
     return AttachmentId(cursor.lastrowid)
 
 
-def _free_name(
-    database: sqlite3.Connection, network: NetworkName, key: Key, avoid: str = ""
-) -> str:
-    salt = 0
+def _free_name(database: sqlite3.Connection, network: NetworkName, key: Key, salt: int = 0) -> str:
     while True:
         name = host_name(network, key, salt)
         taken = database.execute("SELECT 1 FROM attachments WHERE host_name = ?", (name,))
-        if name != avoid and not taken.fetchone():
+        if not taken.fetchone():
             return name
         salt += 1
 

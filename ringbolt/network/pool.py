@@ -42,6 +42,11 @@ def address_of(number: int) -> IpAddress:
     return ipaddress.IPv6Address(number)
 
 
+def whole(address: IpAddress) -> IpInterface:
+    """The address alone, as an interface's: /32 or /128."""
+    return ipaddress.ip_interface(address)
+
+
 def gateway_of(one: Range) -> IpAddress:
     """The range's gateway: the subnet's first address unless the settings name another."""
     return one.gateway or one.subnet.network_address + 1

@@ -1,0 +1,111 @@
+"""The bridge that pods are joined by: made once, found by name after that, mended if it differs.
+
+Several processes may do so at once: whoever comes second finds it made.
+"""
+
+import errno
+import ipaddress
+from dataclasses import dataclass
+
+from ringbolt.linux import address, link, sysctl
+from ringbolt.linux.link import Change, End, Link
+from ringbolt.linux.messages import NetlinkError, Request
+from ringbolt.linux.netlink import Socket
+from ringbolt.network import pool
+from ringbolt.network.errors import ConflictError
+from ringbolt.network.plan import mac_of_node_end
+from ringbolt.network.settings import IpInterface, Mode, Settings
+
+_FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A bridge that is there."""
+
+    index: int
+    mac: str
+    mtu: int
+
+
+def gateways_of(settings: Settings) -> tuple[IpInterface, ...]:
+    """The addresses that the node has in this network, each with its subnet's prefix."""
+    found: dict[IpInterface, None] = {}
+    for one in (one for ranges in settings.ranges for one in ranges):
+        prefix = one.subnet.prefixlen
+        if settings.mode is Mode.ROUTED:
+            prefix = one.subnet.max_prefixlen
+        found[ipaddress.ip_interface(f"{pool.gateway_of(one)}/{prefix}")] = None
+    return tuple(found)
+
+
+def find_bridge(node: Socket, name: str) -> Bridge | None:
+    """The bridge of this name if it is up. Raises ConflictError for a link of another kind."""
+    found = link.find(node, name)
+    if found and found.kind != "bridge":
+        kind = found.kind or "no virtual link"
+        raise ConflictError(
+            f"{name} already exists but is not a bridge ({kind}): rename one of them"
+        )
+    return Bridge(found.index, found.mac, found.mtu) if found and found.up else None
+
+
+def ensure_bridge(node: Socket, settings: Settings, mtu: int) -> Bridge:
+    """The bridge, made or mended: up, with the gateways' addresses, the node forwarding.
+
+    Raises ConflictError where an address of another subnet stands in the way, OSError.
+    """
+    name = settings.bridge
+    if find_bridge(node, name) is None:
+        end = End(name, mac=mac_of_node_end(name), mtu=mtu)
+        node.request([link.new_bridge(end).forgiving(errno.EEXIST)])
+    found = link.find(node, name)
+    if found is None:
+        raise OSError(errno.ENODEV, f"{name} was removed while it was being set up")
+    if settings.gateway:
+        _ensure_addresses(node, settings, found)
+        ensure_forwarding(frozenset(one.version for one in gateways_of(settings)))
+    if not found.up:
+        node.request([link.set_link(found.index, Change(up=True))])
+    return Bridge(found.index, found.mac, found.mtu)
+
+
+def _ensure_addresses(node: Socket, settings: Settings, bridge: Link) -> None:
+    there = {one.interface: one for one in address.list_addresses(node, bridge.index)}
+    for wanted in gateways_of(settings):
+        if wanted in there:
+            continue
+        for other, known in there.items():
+            if other.version == wanted.version and _collides(other, wanted):
+                if not settings.force_address:
+                    raise ConflictError(
+                        f"{settings.bridge} already has an IP address different from {wanted}:"
+                        f" it has {other}; remove that one, or set forceAddress"
+                    )
+                node.request([address.delete_address(known)])
+        node.request([new_address(bridge.index, wanted).forgiving(errno.EEXIST)])
+
+
+def _collides(other: IpInterface, wanted: IpInterface) -> bool:
+    """Of IPv6 a link may have many addresses, so only the same subnet collides."""
+    if other.version == pool.IPV4:
+        return True
+    return not other.ip.is_link_local and other.network == wanted.network
+
+
+def new_address(index: int, wanted: IpInterface) -> Request:
+    """The request for an address that is usable at once."""
+    flags = 0 if wanted.version == pool.IPV4 else address.IFA_F_NODAD
+    return address.new_address(address.Address(index, wanted, flags))
+
+
+def ensure_forwarding(versions: frozenset[int]) -> None:
+    """Let the node forward what it needs to, of the families in use only."""
+    for version in sorted(versions):
+        if sysctl.read(_FORWARDING[version]) == "0":
+            sysctl.write(_FORWARDING[version], "1")
+
+
+def is_gone(error: OSError) -> bool:
+    """Whether a request failed because the bridge it named by index is not there any more."""
+    return isinstance(error, NetlinkError) and error.errno in (errno.ENODEV, errno.EINVAL)

@@ -1,0 +1,236 @@
+"""A pod's links, addresses and routes, put into the kernel and taken out again.
+
+What shall be is the plan's; here it is done: one message makes the pair, one batch configures
+each end. It waits for nothing, dumps nothing and polls nothing.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ringbolt.linux import address, link, neighbour, network_namespace, route, sysctl
+from ringbolt.linux.link import Change, End, Port
+from ringbolt.linux.messages import NetlinkError, Request
+from ringbolt.linux.neighbour import Neighbour
+from ringbolt.linux.netlink import Socket
+from ringbolt.network import pool
+from ringbolt.network.attachment import PodAddress
+from ringbolt.network.bridge import new_address
+from ringbolt.network.errors import ConflictError
+from ringbolt.network.plan import Plan
+from ringbolt.network.settings import IpAddress, Mode, Route
+
+DOOMED_GROUP = 0x52420D1E
+"""Links in this group are as good as gone; whoever comes by deletes all of them at once."""
+
+_QUIET_IPV6 = {
+    "net/ipv6/conf/default/accept_dad": "0",
+    "net/ipv6/conf/default/accept_ra": "0",
+}
+_DISABLED = "net/ipv6/conf/default/disable_ipv6"
+_LOCKED_DOWN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
+_NAME_TRIES = 8
+_VETH_QUEUES = 1
+
+
+def open_pod(netns_fd: int, versions: frozenset[int]) -> Socket:
+    """A socket inside the pod's namespace, where IPv6 (if used) will not test for duplicates.
+
+    The link-local address that comes up with the link could not be used for a second otherwise.
+    """
+
+    def enter() -> Socket:
+        if max(versions, default=0) > pool.IPV4:
+            _calm_ipv6()
+        return Socket()
+
+    return network_namespace.inside(netns_fd, enter)
+
+
+def _calm_ipv6() -> None:
+    try:
+        if sysctl.read(_DISABLED) == "1":
+            sysctl.write(_DISABLED, "0")
+        for name, value in _QUIET_IPV6.items():
+            sysctl.write(name, value)
+    except OSError as error:
+        # Then only the link-local address waits: ours are added without the test anyway.
+        if error.errno not in _LOCKED_DOWN:
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where an attachment is made: a socket on the node and one in the pod.
+
+    `bridge` is the bridge's index, None in mode ROUTED. The caller closes what it opened.
+    """
+
+    node: Socket
+    pod: Socket
+    netns_fd: int
+    bridge: int | None
+
+
+Renamer = Callable[[Plan], Plan]
+"""The plan with another name of the node's end."""
+
+
+def new_pair(site: Site, plan: Plan) -> None:
+    """Make both ends. Raises FileExistsError where one of the names is taken."""
+    host = End(
+        plan.host_name,
+        mac=plan.node_mac,
+        mtu=plan.mtu,
+        master=site.bridge,
+        queues=_VETH_QUEUES,
+    )
+    peer = End(plan.ifname, mac=plan.mac, mtu=plan.mtu, netns_fd=site.netns_fd, queues=_VETH_QUEUES)
+    site.node.request([link.new_veth(host, peer)])
+
+
+def connect(site: Site, plan: Plan, another: Renamer) -> Plan:
+    """Make the pair, under another name of the node's end where somebody has this one.
+
+    Raises ConflictError if the pod has an interface of this name.
+    """
+    for _ in range(_NAME_TRIES):
+        try:
+            new_pair(site, plan)
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+        else:
+            return plan
+        if link.find(site.pod, plan.ifname):
+            raise ConflictError(
+                f"container veth name provided ({plan.ifname}) already exists in "
+                f"{plan.netns_path}: delete it there, or choose another interface name"
+            )
+        plan = another(plan)
+    raise ConflictError(f"{_NAME_TRIES} names such as {plan.host_name} are taken on the node")
+
+
+def configure_node_end(site: Site, plan: Plan) -> int:
+    """Bring the node's end up: port of the bridge, or routes to the pod. Its index."""
+    found = link.find(site.node, plan.host_name)
+    if found is None:
+        raise OSError(errno.ENODEV, f"{plan.host_name} vanished: was {plan.netns_path} removed?")
+    requests = [link.set_without_ipv6_address(found.index).forgiving(errno.EAFNOSUPPORT)]
+    if site.bridge is not None and (plan.hairpin or plan.isolated):
+        port = Port(hairpin=plan.hairpin or None, isolated=plan.isolated or None)
+        requests.append(link.set_bridge_port(found.index, port))
+    requests.append(link.set_link(found.index, Change(up=True, alias=plan.alias or None)))
+    if plan.mode is Mode.ROUTED:
+        requests += _routes_to_pod(found.index, plan)
+    at = site.bridge or found.index
+    requests += [_neighbour(at, one.address.ip, plan.mac) for one in plan.addresses]
+    site.node.request(requests)
+    return found.index
+
+
+def _routes_to_pod(index: int, plan: Plan) -> list[Request]:
+    gateways = [pool.whole(gateway) for gateway in plan.gateways]
+    own = [new_address(index, one).forgiving(errno.EEXIST) for one in gateways]
+    routes = [route.Route(one.address.network, index) for one in plan.addresses]
+    return own + [route.new_route(one, replace=True) for one in routes]
+
+
+def _neighbour(index: int, ip: IpAddress, mac: str) -> Request:
+    return neighbour.new_neighbour(Neighbour(index, ip, mac))
+
+
+def configure_pod_end(site: Site, plan: Plan) -> int:
+    """Addresses, routes and permanent neighbours inside the pod, in one batch. The link's index."""
+    found = link.find(site.pod, plan.ifname)
+    if found is None:
+        raise OSError(errno.ENODEV, f"{plan.ifname} vanished from {plan.netns_path}")
+    index = found.index
+    up = Change(up=True)
+    requests = [link.set_link(link.LOOPBACK, up), link.set_link(index, up)]
+    requests += [_pod_address(index, one) for one in plan.addresses]
+    if plan.mode is Mode.ROUTED:
+        onlink = [route.Route(pool.whole(one).network, index) for one in plan.gateways]
+        requests += [route.new_route(one).forgiving(errno.EEXIST) for one in onlink]
+    requests += [_pod_route(index, one) for one in plan.routes]
+    requests += [_neighbour(index, one, plan.gateway_mac) for one in plan.gateways]
+    site.pod.request(requests)
+    return index
+
+
+def _pod_address(index: int, one: PodAddress) -> Request:
+    return new_address(index, one.address).forgiving(errno.EEXIST)
+
+
+def _pod_route(index: int, one: Route) -> Request:
+    wanted = route.Route(
+        one.destination,
+        index,
+        one.gateway,
+        mtu=one.mtu,
+        advmss=one.advmss,
+        priority=one.priority,
+        table=one.table or route.RT_TABLE_MAIN,
+        scope=one.scope,
+    )
+    return route.new_route(wanted).forgiving(errno.EEXIST)
+
+
+def is_connected(site: Site, plan: Plan) -> bool:
+    """Whether the pair is there, one end on each side."""
+    host = link.find(site.node, plan.host_name)
+    inside = link.find(site.pod, plan.ifname)
+    return bool(host and inside and host.peer == inside.index and host.group != DOOMED_GROUP)
+
+
+def doom(node: Socket, *names: str) -> bool:
+    """Mark links to be deleted with the next group; whether any of them was there."""
+    change = Change(group=DOOMED_GROUP)
+    results = node.attempt([link.set_link(name, change) for name in names])
+    refused = [one for one in results if isinstance(one, NetlinkError)]
+    for error in refused:
+        if error.errno != errno.ENODEV:
+            raise error
+    return len(refused) < len(names)
+
+
+def delete_doomed(node: Socket) -> None:
+    """Delete all that is marked, at the price of one."""
+    node.request([link.delete_group(DOOMED_GROUP).forgiving(errno.ENODEV)])
+
+
+def free_name(netns_fd: int, ifname: str) -> None:
+    """Make the interface's name free for the next one, before the link itself is gone.
+
+    Forgives a namespace or link that is gone. A kernel that renames no link that is up (before
+    6.2) has it deleted here and now.
+    """
+    with Socket(netns=netns_fd) as pod:
+        found = link.find(pod, ifname)
+        if found is None or found.kind != "veth":
+            return
+        away = Change(name=f"gone{os.urandom(5).hex()}")
+        try:
+            pod.request([link.set_link(found.index, away).forgiving(errno.ENODEV)])
+        except NetlinkError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            pod.request([link.delete_link(found.index).forgiving(errno.ENODEV)])
+
+
+def forget_neighbours(node: Socket, bridge: str, addresses: tuple[IpAddress, ...]) -> None:
+    """Take back the permanent neighbours that a bridge was given for a pod."""
+    found = link.find(node, bridge)
+    if found is None:
+        return
+    gone = (errno.ENOENT, errno.ENODEV)
+    wanted = [Neighbour(found.index, one) for one in addresses]
+    node.request([neighbour.delete_neighbour(one).forgiving(*gone) for one in wanted])
+
+
+def has_address(pod: Socket, index: int, wanted: PodAddress) -> bool:
+    """Whether the link has this very address, fit for use."""
+    bad = address.IFA_F_DADFAILED | address.IFA_F_TENTATIVE
+    there = address.list_addresses(pod, index)
+    return any(one.interface == wanted.address and not one.flags & bad for one in there)

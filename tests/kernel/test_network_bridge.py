@@ -1,0 +1,123 @@
+"""Pods on a bridge, on the real kernel: what is made, that it works, that nothing is left."""
+
+from pathlib import Path
+
+import pytest
+
+from ringbolt.network.errors import ConflictError
+from tests.kernel.network_lab import (
+    SETTINGS,
+    addresses,
+    attach,
+    detach,
+    dial,
+    host,
+    ip,
+    links,
+    network,
+    pods,
+    run,
+    serving,
+)
+
+
+def test_two_pods_reach_each_other_and_the_node(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a", "b") as (a, b):
+        room.add(attach(a))
+        room.add(attach(b))
+        with serving(b, 80), serving(None, 81):
+            assert dial(a, "10.88.0.3", 80) == "10.88.0.2"
+            assert dial(a, "fd00:88::3", 80) == "fd00:88::2"
+            assert dial(a, "10.88.0.1", 81) == "10.88.0.2"
+            assert dial(None, "fd00:88::3", 80) == "fd00:88::1"
+
+
+def test_what_is_made_is_what_the_result_says(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        result = room.add(attach(a))
+        there = links()
+        assert [one.name for one in result.interfaces] == ["rb0", host(result), "eth0"]
+        assert [there[one.name]["address"] for one in result.interfaces[:2]] == [
+            one.mac for one in result.interfaces[:2]
+        ]
+        (inside,) = a.ip("address", "show", "eth0")
+        assert inside["address"] == result.interfaces[2].mac
+        assert inside["mtu"] == result.interfaces[2].mtu == 1500
+        found = [f"{one['local']}/{one['prefixlen']}" for one in inside["addr_info"]]
+        assert found[:2] == addresses(result) == ["10.88.0.2/24", "fd00:88::2/64"]
+        gateways = {one.get("gateway") for one in a.ip("route") + a.ip("-6", "route")}
+        assert {"10.88.0.1", "fd00:88::1"} <= gateways
+        assert there[host(result)]["master"] == "rb0"
+
+
+def test_nothing_waits_for_duplicate_addresses_and_nothing_is_asked_by_arp(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        room.add(attach(a))
+        (inside,) = a.ip("address", "show", "eth0")
+        assert not [one for one in inside["addr_info"] if one.get("tentative")]
+        assert {
+            (one["dst"], *one["state"]) for one in a.ip("neigh", "show", "nud", "permanent")
+        } >= {
+            ("10.88.0.1", "PERMANENT"),
+            ("fd00:88::1", "PERMANENT"),
+        }
+        assert {one["dst"] for one in ip("neigh", "show", "dev", "rb0", "nud", "permanent")} == {
+            "10.88.0.2",
+            "fd00:88::2",
+        }
+
+
+def test_the_same_call_answers_the_same(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        first = room.add(attach(a))
+        before = links()
+        assert room.add(attach(a)) == first
+        assert links().keys() == before.keys()
+
+
+def test_a_foreign_interface_of_that_name_is_a_conflict_and_nothing_is_left(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        a.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "other")
+        with pytest.raises(ConflictError, match=r"\(eth0\) already exists"):
+            room.add(attach(a))
+        assert set(links()) == {"lo", "rb0"}
+        assert room.leases.all() == ()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_detaching_leaves_nothing_and_can_be_repeated(tmp_path: Path, *, gone: bool) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        room.add(attach(a))
+        for _ in range(2):
+            room.delete(detach(a, gone=gone))
+            assert set(links()) == {"lo", "rb0"}
+            assert room.leases.all() == ()
+            assert ip("neigh", "show", "dev", "rb0", "nud", "permanent") == []
+        assert [one["ifname"] for one in a.ip("link")] == ["lo"]
+
+
+def test_detaching_works_when_the_namespace_is_gone(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        room.add(attach(a))
+        a.go()
+        room.delete(detach(a, gone=True))
+        assert set(links()) == {"lo", "rb0"}
+
+
+def test_attaching_right_after_detaching_works_while_links_still_go(tmp_path: Path) -> None:
+    with network(tmp_path, coalesce=True) as room, pods("a") as (a,):
+        for _ in range(5):
+            first = addresses(room.add(attach(a)))
+            room.delete(detach(a))
+            assert addresses(room.add(attach(a))) != first
+            room.delete(detach(a))
+    assert set(links()) == {"lo"}
+
+
+def test_the_bridge_of_another_subnet_is_not_taken_over(tmp_path: Path) -> None:
+    run("ip", "link", "add", "rb0", "type", "bridge")
+    run("ip", "address", "add", "192.0.2.1/24", "dev", "rb0")
+    with network(tmp_path) as room, pods("a") as (a,):
+        with pytest.raises(ConflictError, match="already has an IP address different from"):
+            room.add(attach(a))
+        assert SETTINGS.force_address is False
