@@ -9,9 +9,9 @@ A call (kind 1 CNI, 2 FlexVolume) is a row of fields, `u32 tag  u32 bytes  bytes
 (argv[0] first), 2 a variable of the environment (`NAME=value`), 3 stdin. Unknown tags are skipped.
 The open CNI_NETNS, if there is one, travels with the first byte (SCM_RIGHTS).
 
-An answer (kind 3) is `u32 exit code`, then what to print on stdout. A refusal (kind 4) is a text for
-people: the call was not tried, and the launcher does what it does when the agent is away. The agent
-answers in the caller's version where it speaks it; in a spool, the frame is the file.
+An answer (kind 3) is `u32 exit code`, then what to print on stdout. A refusal (kind 4) is a text
+for people: the call was not tried, and the launcher does what it does when the agent is away. The
+agent answers in the caller's version where it speaks it; in a spool, the frame is the file.
 `launcher/launcher.c` is the other end.
 """
 
@@ -31,7 +31,6 @@ STDIN_MAX = 1 << 20
 WORDS_MAX = 384 << 10
 BODY_MAX = WORDS_MAX + FIELD.size + STDIN_MAX
 ANSWER_MAX = 2 << 20
-NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
 class FrameError(ValueError):
@@ -71,7 +70,7 @@ class Call:
 
     kind: Kind
     arguments: tuple[str, ...] = field(default=(), repr=False)
-    environment: Mapping[str, str] = field(default=NO_VARIABLES, repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     stdin: bytes = field(default=b"", repr=False)
 
 

@@ -1,0 +1,64 @@
+"""Stdin: a network configuration, as far as every command reads it."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, cast
+
+from cni.codes import CniError, Code
+from cni.environment import is_name
+from cni.fields import Fields, Object
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """`version` is what the runtime speaks. `fields` hold the rest, `stdin` all, for delegates."""
+
+    name: str
+    version: str
+    fields: Fields
+    stdin: bytes
+
+
+def parse_configuration(stdin: bytes) -> Configuration:
+    """What a runtime wrote to stdin. Raises CniError with the skeleton's codes."""
+    wire = _decoded(stdin)
+    if not isinstance(wire, dict):
+        raise _undecodable(f"a {type(wire).__name__} is no object")
+    fields = Fields(cast("Object", wire))
+    name, version = fields.raw("name"), fields.raw("cniVersion")
+    if name is not None and not isinstance(name, str):
+        raise _undecodable("name is no text")
+    if not name:
+        raise CniError(Code.INVALID_CONFIG, "missing network name")
+    if not is_name(name):
+        message = "invalid characters found in network name"
+        raise CniError(Code.INVALID_CONFIG, message, name)
+    if version is not None and not isinstance(version, str):
+        message = "decoding version from network config: cniVersion is no text"
+        raise CniError(Code.DECODING_FAILURE, message)
+    return Configuration(name, version or "0.1.0", fields, stdin)
+
+
+def find_version(stdin: bytes) -> str | None:
+    """The version that errors are told in, where it can be read."""
+    try:
+        wire = _decoded(stdin)
+    except CniError:
+        return None
+    version = Fields(cast("Object", wire)).raw("cniVersion") if isinstance(wire, dict) else None
+    return version if isinstance(version, str) else None
+
+
+def _decoded(stdin: bytes) -> Any:
+    try:
+        return json.loads(stdin.decode(errors="replace"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise _undecodable(str(error)) from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _undecodable(reason: str) -> CniError:
+    return CniError(Code.DECODING_FAILURE, f"error unmarshall network config: {reason}")
