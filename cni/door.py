@@ -96,7 +96,8 @@ def handle(call: Call, network: Network) -> Reply:
         return Reply(0, stderr=ABOUT.encode(), facts=facts)
     except Exception as error:  # noqa: BLE001  # the outermost frame: a runtime must get JSON
         told = translated(error, status=call.environment.get("CNI_COMMAND") == "STATUS")
-        facts |= {"code": str(int(told.code)), "error": str(told), "kind": type(error).__name__}
+        facts |= {"code": str(int(told.code)), "error": str(told)}
+        facts["error_type"] = type(error).__name__
         return Reply(1, encode_error(told, find_version(call.stdin)), facts=facts)
 
 

@@ -122,7 +122,7 @@ def test_a_result_is_of_the_version_that_was_asked_for(netns_fd: int, version: s
 def test_what_goes_wrong_has_one_code(netns_fd: int, error: Exception, code: int) -> None:
     reply, wire, _ = call_room(RecordingNetwork(error), "ADD", CONF, netns_fd)
     assert (reply.code, wire["code"], wire["cniVersion"]) == (1, code, "1.1.0")
-    assert reply.facts["kind"] == type(error).__name__
+    assert reply.facts["error_type"] == type(error).__name__
 
 
 @pytest.mark.parametrize(
@@ -206,8 +206,7 @@ def test_a_netns_that_is_none_is_refused_by_add_and_forgiven_by_del(tmp_path: Pa
 def test_gc_tells_an_absent_list_from_an_empty_one(
     keys: dict[str, object], valid: frozenset[tuple[str, str]] | None
 ) -> None:
-    environment = {"CNI_CONTAINERID": "", "CNI_NETNS": "", "CNI_IFNAME": ""}
-    reply, _, room = call("GC", {**CONF, **keys}, **environment)
+    reply, _, room = call("GC", {**CONF, **keys}, CNI_CONTAINERID="", CNI_NETNS="", CNI_IFNAME="")
     assert (reply.code, room.calls) == (0, [("collect", ("pods", valid))])
 
 

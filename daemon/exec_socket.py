@@ -1,0 +1,135 @@
+"""The socket where launcher and agent meet: bound without a gap, root's alone, frames off it."""
+
+import array
+import asyncio
+import os
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from daemon import frame
+
+BACKLOG = 1024
+_CHUNK = 1 << 16
+_CREDENTIALS = struct.Struct("3i")
+_DESCRIPTORS_MAX = 4
+_SEND_S = 2.0
+
+
+def bind(path: Path) -> socket.socket:
+    """A listening socket at `path`, in the place of any older one. Raises OSError.
+
+    It takes its name only when it listens, so a launcher finds the old agent or the new one.
+    """
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        listener.bind(str(new))
+        new.chmod(0o600)
+        listener.listen(BACKLOG)
+        new.replace(path)
+    except BaseException:
+        listener.close()
+        new.unlink(missing_ok=True)
+        raise
+    return listener
+
+
+def unbind(path: Path, inode: int) -> None:
+    """Take the name away, unless a newer agent has it already."""
+    with suppress(FileNotFoundError):
+        if path.stat().st_ino == inode:
+            path.unlink()
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """Whose process called, as this user namespace sees it."""
+    size = _CREDENTIALS.size
+    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    return int(_CREDENTIALS.unpack(found)[1])
+
+
+def is_gone(connection: socket.socket) -> bool:
+    """Whether the caller has hung up."""
+    try:
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def send(connection: socket.socket, data: bytes) -> bool:
+    """Answer and hang up; whether the caller was still there."""
+    with connection:
+        try:
+            connection.settimeout(_SEND_S)
+            connection.sendall(data)
+        except OSError:
+            return False
+    return True
+
+
+@dataclass
+class Received:
+    """A frame on its way in. Owns the descriptors that came with it until `take` gives one away."""
+
+    data: bytearray = field(default_factory=bytearray)
+    descriptors: list[int] = field(default_factory=list[int])
+
+    def take(self) -> int | None:
+        """The first descriptor, now the caller's; the others are closed."""
+        first = self.descriptors.pop(0) if self.descriptors else None
+        self.close()
+        return first
+
+    def close(self) -> None:
+        """Close what nobody took."""
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+
+    async def receive(self, connection: socket.socket, *, budget: int) -> None:
+        """Read one whole frame of at most `budget` bytes. Raises FrameError, OSError, EOFError."""
+        await self._fill(connection, frame.HEADER.size)
+        header = frame.parse_header(bytes(self.data[: frame.HEADER.size]))
+        if header.length > budget:
+            raise frame.FrameError(f"no room for {header.length} bytes beside the calls that wait")
+        await self._fill(connection, frame.HEADER.size + header.length)
+
+    async def _fill(self, connection: socket.socket, size: int) -> None:
+        while len(self.data) < size:
+            try:
+                self._read(connection, size - len(self.data))
+            except BlockingIOError:
+                await _readable(connection)
+
+    def _read(self, connection: socket.socket, size: int) -> None:
+        room = socket.CMSG_LEN(_DESCRIPTORS_MAX * array.array("i").itemsize)
+        chunk, messages, _, _ = connection.recvmsg(min(size, _CHUNK), room, socket.MSG_CMSG_CLOEXEC)
+        for level, kind, data in messages:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                numbers = array.array("i")
+                numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
+                self.descriptors += numbers
+        if not chunk:
+            raise EOFError("the caller hung up within its frame")
+        self.data += chunk
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_reader(connection, _settle, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(connection)
+
+
+def _settle(ready: "asyncio.Future[None]") -> None:
+    if not ready.done():
+        ready.set_result(None)
