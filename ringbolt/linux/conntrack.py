@@ -140,7 +140,9 @@ def _narrowed(pattern: Pattern, version: int) -> bytes:
     if pattern.destination_port is not None:
         original += nla.be16(_CTA_PROTO_DST_PORT, pattern.destination_port)
         flags |= _FILTER_DST_PORT
-    if pattern.destination is not None:
+    # Of IPv6 addresses the kernel takes just those that differ (ipv6_addr_cmp read the wrong way).
+    by_address = version == 4  # noqa: PLR2004
+    if pattern.destination is not None and by_address:
         original_ip = nla.address(_CTA_IP_DST[version], pattern.destination)
         flags |= _FILTER_IP_DST
     body = nla.nested(
@@ -149,7 +151,7 @@ def _narrowed(pattern: Pattern, version: int) -> bytes:
         nla.nested(_CTA_TUPLE_PROTO, original),
     )
     wanted = nla.u32(_CTA_FILTER_ORIG_FLAGS, flags)
-    if pattern.server is not None:
+    if pattern.server is not None and by_address:
         server = nla.address(_CTA_IP_SRC[version], pattern.server)
         body += nla.nested(
             _CTA_TUPLE_REPLY,

@@ -4,6 +4,7 @@ Traffic to a link is bounded by a token bucket (tbf) on it; traffic from it by r
 comes in to an ifb and bounding that. What a burst should be is policy and not decided here.
 """
 
+import errno
 import math
 import struct
 from dataclasses import dataclass
@@ -69,10 +70,13 @@ class Qdisc:
 def new_tbf(index: int, bucket: Bucket) -> Request:
     """Bound what leaves by the link `index`, in place of any bound before; live connections stay.
 
-    EINVAL: rate or burst is zero.
+    Raises OSError (EINVAL) for a rate or a burst of zero, of which the kernel takes the one.
     """
+    if bucket.rate <= 0 or bucket.burst <= 0:
+        what = f"{bucket.rate} B/s with a burst of {bucket.burst} B lets nothing through"
+        raise OSError(errno.EINVAL, f"RTM_NEWQDISC tbf index {index}: {what}")
     limit = min(_UINT32, math.ceil(bucket.rate * bucket.latency_s) + bucket.burst)
-    buffer = min(_UINT32, bucket.burst * 1_000_000_000 // max(1, bucket.rate) // _NS_PER_TICK)
+    buffer = min(_UINT32, bucket.burst * 1_000_000_000 // bucket.rate // _NS_PER_TICK)
     rate = (0, _TC_LINKLAYER_ETHERNET, 0, 0, 0, min(_UINT32, bucket.rate))
     parameters = _TBF.pack(*rate, *[0] * 6, limit, buffer, 0)
     options = nla.attribute(_TCA_TBF_PARMS, parameters)

@@ -81,7 +81,7 @@ def remove_links(socket: netlink.Socket) -> None:
 
 
 @contextmanager
-def refusal(number: int, words: str) -> Iterator[None]:
+def refusal(number: int, words: str = "Errno") -> Iterator[None]:
     """The block ends with an OSError of this errno whose text holds `words`."""
     with pytest.raises(OSError, match=re.escape(words)) as caught:
         yield
