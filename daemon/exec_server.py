@@ -60,7 +60,11 @@ class _Exchange:
         return exec_socket.send(self._connection, data)
 
     def close(self) -> None:
-        """Close the namespace: the door is done with it."""
+        """Close the namespace, for the door is done with it; hang up on who was not answered."""
+        with self._lock:
+            if not self._answered:
+                self._answered = True
+                self._connection.close()
         if self.netns_fd is not None:
             os.close(self.netns_fd)
             self.netns_fd = None
@@ -203,8 +207,8 @@ class ExecServer:
             async with asyncio.timeout(plan.limit_s):
                 outcome = await served
         except FullError as error:
-            exchange.close()
             self._refuse(exchange, str(error))
+            exchange.close()
         except TimeoutError:
             self._refuse(exchange, f"it was not served within {plan.limit_s:g} s")
         else:
