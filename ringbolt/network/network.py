@@ -12,15 +12,17 @@ from typing import Self
 
 from ringbolt.linux import network_namespace
 from ringbolt.linux.netlink import Socket
-from ringbolt.network import wiring
-from ringbolt.network.attachment import Attach, Attached, Detach
+from ringbolt.network import ruleset, shaping, wiring
+from ringbolt.network.attachment import UNLIMITED, Attach, Attached, Detach
 from ringbolt.network.bridge import Bridge, ensure_bridge, ensure_forwarding, find_bridge
 from ringbolt.network.errors import InvalidError
+from ringbolt.network.firewall import Firewall, route_localhost
 from ringbolt.network.leases import Acquired, Lease, Leases, Netns, Request
 from ringbolt.network.ledger import Ledger
+from ringbolt.network.names import ifb_name
 from ringbolt.network.plan import Plan, check_mtu, plan_attachment, plan_result
 from ringbolt.network.record import Record
-from ringbolt.network.settings import Mode, Settings
+from ringbolt.network.settings import IpAddress, Mode, Settings
 from ringbolt.network.sweeper import Sweeper
 from ringbolt.network.uplink import find_uplink_mtu
 from ringbolt.network.wiring import Site
@@ -39,6 +41,8 @@ class Network:
             self.leases = Leases(Ledger(run_dir))
             undo.callback(self.leases.close)
             self._sweeper = undo.enter_context(Sweeper(coalesce=coalesce))
+            self._firewall = Firewall(self._recorded_ports)
+            undo.callback(self._firewall.close)
             self._bridges: dict[Settings, Bridge] = {}
             self._uplink_mtu: int | None = None
             self._turn = threading.Lock()
@@ -72,6 +76,7 @@ class Network:
                 index = bridge.index if bridge else None
                 site = Site(self._node, pod, attach.netns_fd, index)
                 plan = self._apply(site, plan, got, undo)
+            self._filter(attach.settings, plan, undo)
             undo.pop_all()
         return plan_result(plan, bridge.mtu if bridge else 0)
 
@@ -101,7 +106,29 @@ class Network:
             undo.callback(self._undo_links, plan)
         wiring.configure_node_end(site, plan)
         wiring.configure_pod_end(site, plan)
+        if plan.bandwidth != UNLIMITED:
+            shaping.shape(site.node, plan.host_name, plan.bandwidth, plan.mtu)
         return plan
+
+    def _filter(self, settings: Settings, plan: Plan, undo: ExitStack) -> None:
+        """Masquerade and host ports."""
+        if not settings.masquerade and not plan.ports:
+            return
+        self._firewall.ensure(settings)
+        if plan.ports:
+            addresses = tuple(one.address.ip for one in plan.addresses)
+            undo.callback(self._firewall.close_ports, plan.ports, addresses)
+            self._firewall.open_ports(plan.ports, addresses)
+            if ruleset.needs_localhost(plan.ports, addresses):
+                bridged = plan.mode is Mode.BRIDGE
+                route_localhost(plan.bridge if bridged else plan.host_name)
+
+    def _recorded_ports(self) -> list[ruleset.Element]:
+        found: list[ruleset.Element] = []
+        for lease in self.leases.all():
+            record = Record.from_json(lease.note)
+            found += ruleset.elements_of(record.ports, addresses_of(lease, record))
+        return found
 
     def _plan(self, attach: Attach, lease: Lease, bridge: Bridge | None) -> Plan:
         plan = plan_attachment(attach, lease, self._mtu(), bridge.mac if bridge else "")
@@ -128,15 +155,18 @@ class Network:
         return found
 
     def _undo_links(self, plan: Plan) -> None:
-        if wiring.doom(self._node, plan.host_name):
+        if wiring.doom(self._node, plan.host_name, ifb_name(plan.host_name)):
             wiring.delete_doomed(self._node)
 
     def _remove(self, lease: Lease) -> None:
         """Everything of a lease but the lease; content with what is gone."""
         record = Record.from_json(lease.note)
+        addresses = addresses_of(lease, record)
+        if record.ports:
+            self._firewall.close_ports(record.ports, addresses)
         if record.mode is Mode.BRIDGE:
-            wiring.forget_neighbours(self._node, record.bridge, lease.addresses)
-        if wiring.doom(self._node, lease.host_name):
+            wiring.forget_neighbours(self._node, record.bridge, addresses)
+        if wiring.doom(self._node, *names_of(lease, record)):
             self._sweeper.sweep()
 
     def _release(self, lease: Lease) -> None:
@@ -156,3 +186,14 @@ def _request(attach: Attach) -> Request:
         Record.of(attach).to_json(),
         attach.settings.cool_down_s,
     )
+
+
+def addresses_of(lease: Lease, record: Record) -> tuple[IpAddress, ...]:
+    """A pod's addresses, leased or given by another address management."""
+    return lease.addresses or tuple(one.address.ip for one in record.given)
+
+
+def names_of(lease: Lease, record: Record) -> list[str]:
+    """The pod's links on the node."""
+    limited = record.bandwidth.egress_rate > 0
+    return [lease.host_name, ifb_name(lease.host_name)] if limited else [lease.host_name]

@@ -76,7 +76,9 @@ def plan_attachment(attach: Attach, lease: Lease, mtu: int, bridge_mac: str) -> 
         netns_path=attach.netns_path,
         mode=settings.mode,
         bridge=settings.bridge,
-        hairpin=settings.hairpin,
+        # Where bridged traffic passes the node's packet filter (br_netfilter), a pod that calls its
+        # own host port is answered through the very port it called by.
+        hairpin=settings.hairpin or bool(attach.port_mappings),
         isolated=settings.isolated,
         addresses=addresses,
         gateways=_gateways(settings, addresses, routes),

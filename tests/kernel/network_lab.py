@@ -114,15 +114,16 @@ def network(folder: Path, *, coalesce: bool = False) -> Iterator[Network]:
         with Network(folder, coalesce=coalesce) as made:
             yield made
     finally:
-        if SETTINGS.bridge in links():
-            run("ip", "link", "delete", SETTINGS.bridge)
+        for name, one in links().items():
+            if name == SETTINGS.bridge or one.get("linkinfo", {}).get("info_kind") == "ifb":
+                run("ip", "link", "delete", name)
 
 
 _TALK = """
 import socket, sys
 family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 with socket.socket(family, socket.SOCK_STREAM) as one:
-    one.settimeout(5)
+    one.settimeout(3)
     one.connect((sys.argv[1], int(sys.argv[2])))
     print(one.makefile().readline(), end="")
 """

@@ -1,0 +1,157 @@
+"""Keeps the node's packet filter as the ruleset wants it: networks, host ports, tracked flows.
+
+The kernel is opened when a network first masquerades or a pod first has a host port: nodes without
+either need no libnftables. The table may vanish at any time (`nft flush ruleset`); the next call
+notices and makes all of it again.
+"""
+
+import errno
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import Any
+
+from ringbolt.linux import conntrack, nft_lookup, sysctl
+from ringbolt.linux.netlink import NETLINK_NETFILTER, Socket
+from ringbolt.linux.nft import Nftables, NftError
+from ringbolt.network import ruleset
+from ringbolt.network.attachment import PortMapping
+from ringbolt.network.errors import NotAvailableError
+from ringbolt.network.ruleset import Element
+from ringbolt.network.settings import IpAddress, NetworkName, Settings
+
+_FAMILIES_WITH_FORWARD = ("ip", "ip6", "inet")
+
+
+class Firewall:
+    """The packet filter of the namespace of the thread that first uses it. Close it.
+
+    `recorded` tells all host ports there should be, for when all of them are lost.
+    """
+
+    def __init__(self, recorded: Callable[[], Iterable[Element]]) -> None:
+        self._recorded = recorded
+        self._networks: dict[NetworkName, Settings] = {}
+        self._opened: tuple[Nftables, Socket] | None = None
+        self._closing = ExitStack()
+        self._turn = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of the kernel; the rules stay."""
+        self._closing.close()
+
+    def ensure(self, settings: Settings) -> bool:
+        """Have the table and this network in it; whether they had been lost.
+
+        Raises NotAvailableError without libnftables, OSError.
+        """
+        nft = self._nft
+        with self._turn:
+            if self._networks.get(settings.name) != settings:
+                nft.run(ruleset.plan_table() + ruleset.plan_chain(settings.name))
+                nft.run(ruleset.plan_network(settings))
+                self._networks[settings.name] = settings
+                return False
+        if self.is_there(settings):
+            return False
+        self.rebuild()
+        return True
+
+    def is_there(self, settings: Settings) -> bool:
+        """Whether the network is in the table; asked without reading the table."""
+        _family, table = ruleset.TABLE.split()
+        chain = ruleset.chain_of(settings.name)
+        return nft_lookup.has_chain(self._kernel()[1], nft_lookup.NFPROTO_INET, table, chain)
+
+    def rebuild(self) -> None:
+        """Make the table again, with every known network and every recorded host port."""
+        nft = self._nft
+        with self._turn:
+            self._rebuild(nft)
+
+    def open_ports(self, ports: tuple[PortMapping, ...], addresses: tuple[IpAddress, ...]) -> None:
+        """Lead the node's ports to the pod. Raises OSError."""
+        elements = ruleset.elements_of(ports, addresses)
+        try:
+            self._nft.run(ruleset.add_elements(elements))
+        except NftError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            # The leases know of no other holder: somebody lost count before them.
+            self._delete(elements)
+            self._nft.run(ruleset.add_elements(elements))
+        self._forget_flows(ports)
+
+    def close_ports(self, ports: tuple[PortMapping, ...], addresses: tuple[IpAddress, ...]) -> None:
+        """Take the node's ports back; content with what is gone."""
+        elements = ruleset.elements_of(ports, addresses)
+        try:
+            self._nft.run(ruleset.delete_elements(elements))
+        except NftError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            self._delete(elements)
+        self._forget_flows(ports)
+
+    def foreign_drops(self) -> list[str]:
+        """Chains of others that drop what the node forwards, as `ip filter FORWARD`.
+
+        An accept of ours cannot overrule them. iptables of the legacy kind is not seen here.
+        """
+        found = self._nft.run("list chains\n")
+        chains: list[dict[str, Any]] = [one["chain"] for one in found if "chain" in one]
+        return [
+            f"{one['family']} {one['table']} {one['name']}"
+            for one in chains
+            if one.get("hook") == "forward"
+            and one.get("policy") == "drop"
+            and one["family"] in _FAMILIES_WITH_FORWARD
+        ]
+
+    def accept_in(self, chain: str, link: str) -> None:
+        """Put an accept for what comes and goes by `link` in front of a foreign chain; once."""
+        there = str(self._nft.run(f"list chain {chain}\n"))
+        for way in ("iifname", "oifname"):
+            comment = f"ringbolt {way} {link}"
+            if comment not in there:
+                self._nft.run(f'insert rule {chain} {way} "{link}" accept comment "{comment}"\n')
+
+    @property
+    def _nft(self) -> Nftables:
+        return self._kernel()[0]
+
+    def _kernel(self) -> tuple[Nftables, Socket]:
+        with self._turn:
+            if self._opened is None:
+                try:
+                    nft = self._closing.enter_context(Nftables())
+                except FileNotFoundError as error:
+                    raise NotAvailableError(str(error.strerror)) from error
+                flows = self._closing.enter_context(Socket(NETLINK_NETFILTER))
+                self._opened = (nft, flows)
+            return self._opened
+
+    def _rebuild(self, nft: Nftables) -> None:
+        known = self._networks.values()
+        nft.run(ruleset.plan_table() + "".join(ruleset.plan_chain(one.name) for one in known))
+        ports = ruleset.add_elements(self._recorded())
+        nft.run("".join(ruleset.plan_network(one) for one in known) + ports)
+
+    def _delete(self, elements: Iterable[Element]) -> None:
+        for one in elements:
+            try:
+                self._nft.run(ruleset.delete_elements([one]))
+            except NftError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+
+    def _forget_flows(self, ports: tuple[PortMapping, ...]) -> None:
+        for port in ruleset.udp_ports(ports):
+            conntrack.delete_flows(self._kernel()[1], conntrack.Pattern(destination_port=port))
+
+
+def route_localhost(link: str) -> None:
+    """Let 127.0.0.1 be routed by this link, for host ports; the guard keeps others from it."""
+    name = f"net/ipv4/conf/{link}/route_localnet"
+    if sysctl.read(name) == "0":
+        sysctl.write(name, "1")

@@ -1,0 +1,167 @@
+"""Masquerade and host ports, on the real kernel, with a namespace that plays the outside."""
+
+import ipaddress
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ringbolt.network.attachment import PortMapping, Protocol
+from ringbolt.network.errors import ConflictError
+from ringbolt.network.settings import Mode, Settings
+from tests.kernel.network_lab import (
+    SETTINGS,
+    Pod,
+    attach,
+    detach,
+    dial,
+    links,
+    network,
+    new_pod,
+    pods,
+    run,
+    serving,
+)
+
+MASQUERADED = replace(SETTINGS, masquerade=True)
+ROUTED = replace(MASQUERADED, mode=Mode.ROUTED)
+PORT = (PortMapping(8080, 80),)
+both_modes = pytest.mark.parametrize("settings", [MASQUERADED, ROUTED], ids=["bridge", "routed"])
+
+
+@contextmanager
+def outside() -> Iterator[Pod]:
+    """A namespace beyond the node's uplink: 192.0.2.2 and 2001:db8::2; the node is .1 and ::1."""
+    with ExitStack() as undo:
+        pod = new_pod("outside")
+        undo.callback(pod.go)
+        run("ip", "link", "add", "uplink", "type", "veth", "peer", "name", "far", "netns", pod.path)
+        undo.callback(run, "ip", "link", "delete", "uplink")
+        for words in (("192.0.2.1/24",), ("2001:db8::1/64", "nodad")):
+            run("ip", "address", "add", *words, "dev", "uplink")
+        run("ip", "link", "set", "uplink", "up")
+        for words in (("192.0.2.2/24",), ("2001:db8::2/64", "nodad")):
+            pod.run("ip", "address", "add", *words, "dev", "far")
+        for name in ("far", "lo"):
+            pod.run("ip", "link", "set", name, "up")
+        yield pod
+
+
+def elements(name: str) -> list[object]:
+    """What a map of our table holds."""
+    (found,) = [
+        one["map"]
+        for one in json.loads(run("nft", "-j", "list", "map", "inet", "ringbolt", name))["nftables"]
+        if "map" in one
+    ]
+    return list(found.get("elem", []))
+
+
+@both_modes
+def test_pods_leave_with_the_nodes_address_and_stay_themselves_inside(
+    tmp_path: Path, settings: Settings
+) -> None:
+    with network(tmp_path) as room, outside() as world, pods("a", "b") as (a, b):
+        for one in (a, b):
+            room.add(attach(one, settings))
+        with serving(world, 80), serving(b, 80):
+            assert dial(a, "192.0.2.2", 80) == "192.0.2.1"
+            assert dial(a, "2001:db8::2", 80) == "2001:db8::1"
+            assert dial(a, "10.88.0.3", 80) == "10.88.0.2"
+            assert dial(a, "fd00:88::3", 80) == "fd00:88::2"
+
+
+def test_what_is_exempt_sees_the_pod(tmp_path: Path) -> None:
+    settings = replace(MASQUERADED, masquerade_exempt=(ipaddress.ip_network("192.0.2.0/24"),))
+    with network(tmp_path) as room, outside() as world, pods("a") as (a,):
+        room.add(attach(a, settings))
+        world.run("ip", "route", "add", "10.88.0.0/24", "via", "192.0.2.1")
+        with serving(world, 80):
+            assert dial(a, "192.0.2.2", 80) == "10.88.0.2"
+
+
+@both_modes
+def test_a_host_port_leads_to_the_pod_from_everywhere(tmp_path: Path, settings: Settings) -> None:
+    with network(tmp_path) as room, outside() as world, pods("a", "b") as (a, b):
+        room.add(attach(a, settings, port_mappings=PORT))
+        room.add(attach(b, settings))
+        with serving(a, 80):
+            assert dial(world, "192.0.2.1", 8080) == "192.0.2.2"
+            assert dial(world, "2001:db8::1", 8080) == "2001:db8::2"
+            assert dial(None, "127.0.0.1", 8080)
+            assert dial(None, "192.0.2.1", 8080)
+            assert dial(b, "192.0.2.1", 8080)
+            assert dial(a, "192.0.2.1", 8080), "a pod reaches itself by its host port"
+
+
+def test_nobody_but_the_node_reaches_its_localhost(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        room.add(attach(a, MASQUERADED, port_mappings=PORT))
+        a.run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1")
+        a.run("ip", "address", "delete", "127.0.0.1/8", "dev", "lo")
+        a.run("ip", "route", "add", "127.0.0.1/32", "via", "10.88.0.1")
+        with serving(None, 9000):
+            with pytest.raises(AssertionError, match="timed out"):
+                dial(a, "127.0.0.1", 9000)
+            run("nft", "flush", "chain", "inet", "ringbolt", "guard")
+            assert dial(a, "127.0.0.1", 9000) == "10.88.0.2", "the guard alone kept it away"
+
+
+def test_a_port_of_one_address_of_the_node_is_of_no_other(tmp_path: Path) -> None:
+    port = (PortMapping(8080, 80, host_ip=ipaddress.ip_address("192.0.2.1")),)
+    with network(tmp_path) as room, outside() as world, pods("a") as (a,):
+        room.add(attach(a, MASQUERADED, port_mappings=port))
+        with serving(a, 80):
+            assert dial(world, "192.0.2.1", 8080) == "192.0.2.2"
+            with pytest.raises(AssertionError, match="refused"):
+                dial(world, "2001:db8::1", 8080)
+
+
+def test_ranges_of_ports_keep_their_order(tmp_path: Path) -> None:
+    with network(tmp_path) as room, outside() as world, pods("a") as (a,):
+        room.add(attach(a, port_mappings=(PortMapping(8000, 80, count=5),)))
+        with serving(a, 83):
+            assert dial(world, "192.0.2.1", 8003) == "192.0.2.2"
+
+
+def test_ports_go_with_the_pod_and_are_free_for_the_next(tmp_path: Path) -> None:
+    ports = (*PORT, PortMapping(8080, 80, Protocol.UDP), PortMapping(9, 9, Protocol.SCTP))
+    with network(tmp_path) as room, pods("a", "b") as (a, b):
+        room.add(attach(a, MASQUERADED, port_mappings=ports))
+        assert len(elements("ports4")) == len(elements("ports6")) == 3
+        with pytest.raises(ConflictError, match="8080/tcp leads to container a already"):
+            room.add(attach(b, MASQUERADED, port_mappings=PORT))
+        room.delete(detach(a, MASQUERADED))
+        assert elements("ports4") == elements("ports6") == []
+        room.add(attach(b, MASQUERADED, port_mappings=PORT))
+
+
+def test_a_table_that_was_flushed_comes_back_with_all_ports(tmp_path: Path) -> None:
+    with network(tmp_path) as room, outside() as world, pods("a", "b") as (a, b):
+        room.add(attach(a, MASQUERADED, port_mappings=PORT))
+        run("nft", "flush", "ruleset")
+        room.add(attach(b, MASQUERADED))
+        with serving(a, 80), serving(world, 81):
+            assert dial(world, "192.0.2.1", 8080) == "192.0.2.2"
+            assert dial(a, "192.0.2.2", 81) == "192.0.2.1"
+
+
+def test_a_failed_attachment_leaves_no_port(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        room.add(attach(a, MASQUERADED))
+        room.delete(detach(a, MASQUERADED))
+        a.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "other")
+        with pytest.raises(ConflictError):
+            room.add(attach(a, MASQUERADED, port_mappings=PORT))
+        assert elements("ports4") == []
+        assert set(links()) == {"lo", "rb0"}
+
+
+def test_pods_without_ports_and_masquerade_need_no_packet_filter(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        room.add(attach(a))
+        room.delete(detach(a))
+        assert "ringbolt" not in run("nft", "list", "tables")
