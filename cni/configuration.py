@@ -19,13 +19,15 @@ class Configuration:
     stdin: bytes
 
 
-def parse_configuration(stdin: bytes) -> Configuration:
-    """What a runtime wrote to stdin. Raises CniError with the skeleton's codes."""
+def parse_named(stdin: bytes) -> Fields:
+    """What a runtime wrote to stdin, with a name. Raises CniError with the skeleton's codes."""
     wire = _decoded(stdin)
+    if wire is None:  # as Go's decoder has it
+        wire = {}
     if not isinstance(wire, dict):
         raise _undecodable(f"a {type(wire).__name__} is no object")
     fields = Fields(cast("Object", wire))
-    name, version = fields.raw("name"), fields.raw("cniVersion")
+    name = fields.raw("name")
     if name is not None and not isinstance(name, str):
         raise _undecodable("name is no text")
     if not name:
@@ -33,10 +35,16 @@ def parse_configuration(stdin: bytes) -> Configuration:
     if not is_name(name):
         message = "invalid characters found in network name"
         raise CniError(Code.INVALID_CONFIG, message, name)
+    return fields
+
+
+def read_configuration(fields: Fields, stdin: bytes) -> Configuration:
+    """The configuration with its version; a missing one is 0.1.0. Raises CniError."""
+    version = fields.raw("cniVersion")
     if version is not None and not isinstance(version, str):
         message = "decoding version from network config: cniVersion is no text"
         raise CniError(Code.DECODING_FAILURE, message)
-    return Configuration(name, version or "0.1.0", fields, stdin)
+    return Configuration(fields.text("name"), version or "0.1.0", fields, stdin)
 
 
 def find_version(stdin: bytes) -> str | None:

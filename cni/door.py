@@ -14,7 +14,7 @@ from typing import Protocol
 
 from cni.call import Call, Reply
 from cni.codes import CniError, Code, encode_error, translated
-from cni.configuration import Configuration, find_version, parse_configuration
+from cni.configuration import Configuration, find_version, parse_named, read_configuration
 from cni.delegate import Delegate
 from cni.environment import Command, Environment, read_environment
 from cni.network_settings import find_delegate, read_known_settings, read_settings
@@ -124,11 +124,12 @@ def _served(call: Call, network: Network, facts: dict[str, str]) -> bytes:
     if environment.command is Command.VERSION:
         wire = {"cniVersion": NEWEST, "supportedVersions": SUPPORTED}
         return json.dumps(wire, separators=(",", ":")).encode() + b"\n"
-    configuration = parse_configuration(call.stdin)
-    facts["network"] = configuration.name
+    fields = parse_named(call.stdin)
+    facts["network"] = fields.text("name")
     if environment.command is None:
         message = f"unknown CNI_COMMAND: {environment.word}"
         raise CniError(Code.INVALID_ENVIRONMENT, message)
+    configuration = read_configuration(fields, call.stdin)
     _check_version(environment.command, configuration.version)
     wire = _VERBS[environment.command](_Request(call, environment, configuration, network))
     return json.dumps(wire, indent=4).encode() if wire else b""

@@ -62,7 +62,7 @@ class Launcher:
         )
 
     def run(
-        self, command: str, stdin: bytes = CONF, **variables: str
+        self, command: str, *, stdin: bytes = CONF, **variables: str
     ) -> "subprocess.CompletedProcess[bytes]":
         return self.run_as(self.program, (), self.environment(command, **variables), stdin)
 

@@ -118,15 +118,15 @@ def test_input_and_answers_of_every_size_pass(launcher: Launcher, size: int) -> 
         connection.sendall(frame.encode_answer(Answer(0, call.stdin)))
 
     with false_agent(launcher.socket, echo):
-        done = launcher.run("ADD", data)
+        done = launcher.run("ADD", stdin=data)
     assert (done.returncode, done.stdout == data) == (0, True)
 
 
 def test_input_that_is_too_large_is_refused(launcher: Launcher) -> None:
-    done = launcher.run("ADD", bytes((1 << 20) + 1))
+    done = launcher.run("ADD", stdin=bytes((1 << 20) + 1))
     assert (done.returncode, json.loads(done.stdout)["code"]) == (1, 5)
-    args = {f"CNI_X{number}": "x" * 100_000 for number in range(5)}
-    done = launcher.run("ADD", **args)
+    long = "x" * 100_000
+    done = launcher.run("ADD", CNI_A=long, CNI_B=long, CNI_C=long, CNI_D=long)
     assert (done.returncode, json.loads(done.stdout)["code"]) == (1, 5)
 
 
@@ -178,10 +178,10 @@ def test_an_agent_without_manners_does_not_hang_it(
 
 
 def test_version_and_about_need_no_agent(launcher: Launcher) -> None:
-    done = launcher.run("VERSION", b"")
+    done = launcher.run("VERSION", stdin=b"")
     wire = {"cniVersion": NEWEST, "supportedVersions": list(SUPPORTED)}
     assert (done.returncode, json.loads(done.stdout)) == (0, wire)
-    done = launcher.run("", b"")
+    done = launcher.run("", stdin=b"")
     assert (done.returncode, done.stdout) == (0, b"")
     assert ", ".join(SUPPORTED).encode() in done.stderr
 
@@ -267,7 +267,7 @@ def test_a_spooled_call_is_its_frame(hasty: Launcher) -> None:
     assert stat.S_IMODE(hasty.spool.stat().st_mode) == 0o700
     assert hasty.run("DEL", CNI_CONTAINERID="c2").returncode == 0
     assert hasty.run("DEL", CNI_IFNAME="net1").returncode == 0
-    assert hasty.run("DEL", CONF + b" ").returncode == 0
+    assert hasty.run("DEL", stdin=CONF + b" ").returncode == 0
     assert len(list(hasty.spool.iterdir())) == 4
 
 
@@ -345,7 +345,7 @@ def test_it_runs_on_every_kind_of_machine(
     program = tmp_path / f"launcher-{kind}"
     assert program.stat().st_size < LARGEST
     variables = Launcher(program, tmp_path).environment("STATUS")
-    command = [emulator, program] if emulator else [program]
+    command = [*([emulator] if emulator else []), str(program)]
     done = subprocess.run(command, env=variables, input=CONF, capture_output=True, check=False)
     assert (done.returncode, json.loads(done.stdout)["code"]) == (1, 50)
     with false_agent(tmp_path / "agent.sock", answering(0, b"{}")):

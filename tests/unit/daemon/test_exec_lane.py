@@ -10,6 +10,10 @@ from daemon.exec_lane import FullError, Lane
 WAIT_S = 20.0
 
 
+def await_event(event: threading.Event) -> None:
+    event.wait(WAIT_S)
+
+
 def test_calls_of_one_key_run_in_order_and_never_beside_each_other() -> None:
     lane = Lane("test", threads=4, limit=1000)
     running, together, order = set[str](), list[str](), dict[str, list[int]]()
@@ -35,7 +39,7 @@ def test_calls_of_one_key_run_in_order_and_never_beside_each_other() -> None:
 def test_one_container_that_hangs_holds_up_no_other() -> None:
     lane = Lane("test", threads=2, limit=10)
     hang, other, same = threading.Event(), threading.Event(), threading.Event()
-    lane.put("a", lambda: bool(hang.wait(WAIT_S)) and None)
+    lane.put("a", partial(await_event, hang))
     lane.put("a", same.set)
     lane.put("b", other.set)
     assert other.wait(WAIT_S)
@@ -47,7 +51,7 @@ def test_one_container_that_hangs_holds_up_no_other() -> None:
 def test_what_is_beyond_the_limit_is_refused() -> None:
     lane = Lane("test", threads=1, limit=2)
     hang, last = threading.Event(), threading.Event()
-    lane.put("", lambda: bool(hang.wait(WAIT_S)) and None)
+    lane.put("", partial(await_event, hang))
     lane.put("", last.set)
     with pytest.raises(FullError, match="2 calls wait"):
         lane.put("", last.set)
