@@ -6,6 +6,7 @@ notices and makes all of it again.
 """
 
 import errno
+import json
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -107,6 +108,13 @@ class Firewall:
             and one.get("policy") == "drop"
             and one["family"] in _FAMILIES_WITH_FORWARD
         ]
+
+    def mentions(self, chain: str, link: str, settings: Settings) -> bool:
+        """Whether the chain's table speaks of these links or subnets: then somebody cared."""
+        family, table, _chain = chain.split()
+        there = json.dumps(self._nft.run(f"list table {family} {table}\n"))
+        subnets = [str(one.network_address) for one in ruleset.subnets_of(settings)]
+        return any(f'"{word}"' in there for word in (link, *subnets))
 
     def accept_in(self, chain: str, link: str) -> None:
         """Put an accept for what comes and goes by `link` in front of a foreign chain; once."""

@@ -61,13 +61,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What it got; `host_name` is the name of the node's end and no other lease's."""
+    """What it got; `host_name` is the name of the node's end and no other lease's.
+
+    `born` is when, by the leases' clock: seconds since boot.
+    """
 
     id: AttachmentId
     network: NetworkName
     key: Key
     netns: Netns
     host_name: str
+    born: float
     note: str
     addresses: tuple[IpAddress, ...]
 
@@ -119,7 +123,7 @@ class Leases:
                 _release(database, known, now + request.cool_down_s)
             taken = Occupancy(database, request.network)
             taken.purge(now, _PURGED_AT_ONCE)
-            holder = _insert(database, request)
+            holder = _insert(database, request, now)
             for slot in range(len(request.sets)):
                 taken.hold(holder, slot, _choose(taken, request, slot, asked.get(slot), now))
             _hold_ports(database, holder, request.ports)
@@ -154,6 +158,12 @@ class Leases:
             rows = database.execute(f"{_ATTACHMENT}{where[0]} ORDER BY id", where[1]).fetchall()
             return tuple(_lease(database, row) for row in rows)
 
+    def has_any(self, network: NetworkName) -> bool:
+        """Whether anything of the network is leased."""
+        with self._ledger.read() as database:
+            row = database.execute("SELECT 1 FROM attachments WHERE network = ?", (network,))
+            return row.fetchone() is not None
+
     def usage(
         self, network: NetworkName, ranges: RangeSet, reserved: tuple[IpAddress, ...]
     ) -> Usage:
@@ -176,6 +186,10 @@ class Leases:
                 taken.coolest(segments) is not None
             )
 
+    def now(self) -> float:
+        """The time by which leases are born."""
+        return self._clock()
+
     def close(self) -> None:
         """Close the ledger."""
         self._ledger.close()
@@ -184,10 +198,10 @@ class Leases:
 # --- Steps of a transaction ------------------------------------------------------------------
 
 _ATTACHMENT = (
-    "SELECT id, network, container_id, ifname, netns_dev, netns_ino, host_name, note"
+    "SELECT id, network, container_id, ifname, netns_dev, netns_ino, host_name, born, note"
     " FROM attachments"
 )
-_Row = tuple[int, str, str, str, int, int, str, str]
+_Row = tuple[int, str, str, str, int, int, str, float, str]
 
 
 def _find(database: sqlite3.Connection, network: NetworkName, key: Key) -> Lease | None:
@@ -197,7 +211,7 @@ def _find(database: sqlite3.Connection, network: NetworkName, key: Key) -> Lease
 
 
 def _lease(database: sqlite3.Connection, row: _Row) -> Lease:
-    number, network, container_id, ifname, dev, ino, name, note = row
+    number, network, container_id, ifname, dev, ino, name, born, note = row
     held = database.execute(
         "SELECT address FROM leases WHERE attachment = ? ORDER BY slot", (number,)
     )
@@ -207,17 +221,18 @@ def _lease(database: sqlite3.Connection, row: _Row) -> Lease:
         Key(ContainerId(container_id), InterfaceName(ifname)),
         Netns(dev, ino),
         name,
+        born,
         note,
         tuple(pool.address_of(int.from_bytes(address)) for (address,) in held),
     )
 
 
-def _insert(database: sqlite3.Connection, request: Request) -> AttachmentId:
+def _insert(database: sqlite3.Connection, request: Request, now: float) -> AttachmentId:
     name = _free_name(database, request.network, request.key)
     cursor = database.execute(
         "INSERT INTO attachments (network, container_id, ifname, netns_dev, netns_ino, host_name,"
-        " note) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (request.network, *request.key, *request.netns, name, request.note),
+        " born, note) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (request.network, *request.key, *request.netns, name, now, request.note),
     )
     assert cursor.lastrowid is not None, "a row was inserted"
     return AttachmentId(cursor.lastrowid)

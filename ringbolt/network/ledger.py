@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS attachments (
     netns_dev INTEGER NOT NULL,
     netns_ino INTEGER NOT NULL,
     host_name TEXT NOT NULL UNIQUE,
+    born REAL NOT NULL,
     note TEXT NOT NULL,
     UNIQUE (network, container_id, ifname)
 );

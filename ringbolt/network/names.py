@@ -18,8 +18,16 @@ def host_name(network: NetworkName, key: Key, salt: int) -> str:
 
 def is_host_name(name: str) -> bool:
     """Whether a link of this name can be ours."""
-    digits = name.removeprefix(_HOST_PREFIX)
-    return len(digits) == 2 * _HASH_BYTES and set(digits) <= set("0123456789abcdef")
+    return name.startswith(_HOST_PREFIX) and _is_hash(name.removeprefix(_HOST_PREFIX))
+
+
+def is_ifb_name(name: str) -> bool:
+    """Whether a link of this name can be our ifb."""
+    return name.startswith(_IFB_PREFIX) and _is_hash(name.removeprefix(_IFB_PREFIX))
+
+
+def _is_hash(text: str) -> bool:
+    return len(text) == 2 * _HASH_BYTES and set(text) <= set("0123456789abcdef")
 
 
 def ifb_name(host_name: str) -> str:

@@ -10,19 +10,36 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from ringbolt.linux import network_namespace
+from ringbolt.linux import link, network_namespace
 from ringbolt.linux.netlink import Socket
-from ringbolt.network import ruleset, shaping, wiring
-from ringbolt.network.attachment import UNLIMITED, Attach, Attached, Detach
+from ringbolt.network import pool, ruleset, shaping, wiring
+from ringbolt.network.attachment import (
+    UNLIMITED,
+    Attach,
+    Attached,
+    Attachment,
+    Collected,
+    Detach,
+    Key,
+)
 from ringbolt.network.bridge import Bridge, ensure_bridge, ensure_forwarding, find_bridge
-from ringbolt.network.errors import InvalidError
+from ringbolt.network.collection import death_of, orphans_of
+from ringbolt.network.drift import find_drift, mend
+from ringbolt.network.errors import (
+    ConflictError,
+    DegradedError,
+    DriftError,
+    ExhaustedError,
+    InvalidError,
+    UnknownContainerError,
+)
 from ringbolt.network.firewall import Firewall, route_localhost
 from ringbolt.network.leases import Acquired, Lease, Leases, Netns, Request
 from ringbolt.network.ledger import Ledger
 from ringbolt.network.names import ifb_name
 from ringbolt.network.plan import Plan, check_mtu, plan_attachment, plan_result
 from ringbolt.network.record import Record
-from ringbolt.network.settings import IpAddress, Mode, Settings
+from ringbolt.network.settings import IpAddress, Mode, NetworkName, Settings
 from ringbolt.network.sweeper import Sweeper
 from ringbolt.network.uplink import find_uplink_mtu
 from ringbolt.network.wiring import Site
@@ -66,7 +83,7 @@ class Network:
         """
         bridge = self._bridge(attach.settings)
         with ExitStack() as undo:
-            got = self.leases.acquire(_request(attach))
+            got = self._acquire(attach)
             if got.fresh:
                 undo.callback(self._release, got.lease)
             if got.replaced:
@@ -93,6 +110,109 @@ class Network:
             self._remove(lease)
             self.leases.release(lease, detach.settings.cool_down_s)
 
+    def check(self, attach: Attach, attached: Attached) -> None:
+        """Compare the kernel with what was set up.
+
+        Raises DriftError with all differences, UnknownContainerError.
+        """
+        settings = attach.settings
+        lease = self.leases.find(settings.name, attach.key)
+        if lease is None:
+            raise UnknownContainerError(f"{attach.container_id} has no {attach.ifname} here")
+        bridge = None
+        if settings.mode is Mode.BRIDGE:
+            bridge = find_bridge(self._node, settings.bridge)
+            if bridge is None:
+                raise DriftError(f"the bridge {settings.bridge} is gone or down")
+        plan = self._plan(attach, lease, bridge)
+        with wiring.open_pod(attach.netns_fd, frozenset()) as pod:
+            site = Site(self._node, pod, attach.netns_fd, bridge.index if bridge else None)
+            faults = list(find_drift(site, plan))
+        mine = {one.address for one in plan.addresses}
+        foreign = [one for one in attached.addresses if one.address not in mine]
+        faults += [f"{one.address} was never given to it" for one in foreign]
+        if (settings.masquerade or plan.ports) and not self._firewall.is_there(settings):
+            faults.append(f"the packet filter's table {ruleset.TABLE} was removed")
+        if faults:
+            raise DriftError("; ".join(faults))
+
+    def collect(self, settings: Settings, valid: frozenset[Key] | None) -> Collected:
+        """Take back what is dead: all but `valid`, or for None what provably is.
+
+        Raises nothing for what is gone; what else fails is raised after all has been tried.
+        """
+        bridge = find_bridge(self._node, settings.bridge) if settings.mode is Mode.BRIDGE else None
+        links = {one.name: one for one in link.list_links(self._node)}
+        # In this order: a link is made after its lease, so none of these is too young for it.
+        leases = self.leases.all()
+        index = bridge.index if bridge else None
+        orphans = orphans_of(settings.name, links.values(), leases, valid, bridge=index)
+        now = self.leases.now()
+        deaths = [
+            (lease, why)
+            for lease in leases
+            if lease.network == settings.name and (why := death_of(lease, links, valid, now))
+        ]
+        failures: list[OSError] = []
+        for lease, _why in deaths:
+            try:
+                self._remove(lease)
+            except OSError as error:
+                failures.append(error)
+                continue
+            self.leases.release(lease, settings.cool_down_s)
+        if wiring.doom(self._node, *orphans):
+            self._sweeper.sweep()
+        if failures:
+            raise failures[0]
+        gone = tuple(attachment_of(lease) for lease, _why in deaths)
+        return Collected(gone, tuple(why for _lease, why in deaths), orphans)
+
+    def status(self, settings: Settings) -> None:
+        """Raise unless a pod could be attached now and those attached have what they need.
+
+        Raises ExhaustedError, DegradedError, NotAvailableError.
+        """
+        for slot, ranges in enumerate(settings.ranges):
+            if self.leases.has_free(settings.name, ranges, settings.reserved):
+                continue
+            self.collect(settings, None)
+            if not self.leases.has_free(settings.name, ranges, settings.reserved):
+                raise ExhaustedError(
+                    f"range {slot}: no IP addresses available in range set: "
+                    f"{pool.describe(ranges)}: delete pods, or widen the range"
+                )
+        if not settings.masquerade:
+            return
+        if self.leases.has_any(settings.name) and not self._firewall.is_there(settings):
+            raise DegradedError(
+                f"the packet filter's table {ruleset.TABLE} was removed: pods are not masqueraded "
+                "and have no host ports until the next pod is attached"
+            )
+        for chain in self._firewall.foreign_drops():
+            if settings.open_forward:
+                self._firewall.accept_in(chain, ruleset.links_of(settings))
+            elif not self._firewall.mentions(chain, ruleset.links_of(settings), settings):
+                raise DegradedError(
+                    f"the packet filter's chain {chain} drops what the node forwards, and so what "
+                    f"pods send and get: accept {ruleset.links_of(settings)} there, or set "
+                    "openForward"
+                )
+
+    def attachments(self, network: NetworkName | None = None) -> tuple[Attachment, ...]:
+        """What is attached, the oldest first; of one network or of all."""
+        return tuple(attachment_of(lease) for lease in self.leases.all(network))
+
+    def _acquire(self, attach: Attach) -> Acquired:
+        """A lease; where none is left, after what the dead still hold was taken back."""
+        request = _request(attach)
+        try:
+            return self.leases.acquire(request)
+        except (ExhaustedError, ConflictError):
+            if not self.collect(attach.settings, None).attachments:
+                raise
+        return self.leases.acquire(request)
+
     def _apply(self, site: Site, plan: Plan, got: Acquired, undo: ExitStack) -> Plan:
         lease = got.lease
 
@@ -104,6 +224,8 @@ class Network:
         if got.fresh or not wiring.is_connected(site, plan):
             plan = wiring.connect(site, plan, another)
             undo.callback(self._undo_links, plan)
+        else:
+            mend(site, plan)
         wiring.configure_node_end(site, plan)
         wiring.configure_pod_end(site, plan)
         if plan.bandwidth != UNLIMITED:
@@ -197,3 +319,16 @@ def names_of(lease: Lease, record: Record) -> list[str]:
     """The pod's links on the node."""
     limited = record.bandwidth.egress_rate > 0
     return [lease.host_name, ifb_name(lease.host_name)] if limited else [lease.host_name]
+
+
+def attachment_of(lease: Lease) -> Attachment:
+    """What is recorded of a lease, for people."""
+    record = Record.from_json(lease.note)
+    return Attachment(
+        lease.network,
+        lease.key,
+        record.pod,
+        record.netns_path,
+        lease.host_name,
+        addresses_of(lease, record),
+    )

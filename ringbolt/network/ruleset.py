@@ -122,6 +122,11 @@ def subnets_of(settings: Settings) -> tuple[IpNetwork, ...]:
     return tuple(dict.fromkeys(one.subnet for ranges in settings.ranges for one in ranges))
 
 
+def links_of(settings: Settings) -> str:
+    """The links of pods as nft and iptables write them: the bridge, or a pattern."""
+    return settings.bridge if settings.mode is Mode.BRIDGE else _POD_LINKS
+
+
 Element = tuple[str, str, str]
 """Map, key, value."""
 

@@ -1,0 +1,169 @@
+"""Looking after what is attached: check, collect, status, on the real kernel."""
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from ringbolt.network.attachment import Bandwidth, ContainerId, InterfaceName, Key, PortMapping
+from ringbolt.network.collection import GRACE_S
+from ringbolt.network.errors import (
+    DegradedError,
+    DriftError,
+    ExhaustedError,
+    UnknownContainerError,
+)
+from ringbolt.network.leases import Leases
+from ringbolt.network.network import Network
+from ringbolt.network.settings import Mode, Range, Settings
+from tests.kernel.network_lab import (
+    SETTINGS,
+    Pod,
+    attach,
+    detach,
+    host,
+    links,
+    network,
+    pods,
+    run,
+)
+
+MASQUERADED = replace(SETTINGS, masquerade=True)
+ROUTED = replace(SETTINGS, mode=Mode.ROUTED)
+LIMITS = Bandwidth(8_000_000, 800_000, 8_000_000, 800_000)
+
+
+def _age(room: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = room.leases.now() + GRACE_S + 1
+    monkeypatch.setattr(Leases, "now", lambda _self: now)
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    end = monotonic() + 10
+    while not holds() and monotonic() < end:
+        sleep(0.01)  # the kernel cleans namespaces up behind our back
+    assert holds()
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, MASQUERADED, ROUTED])
+def test_what_was_just_attached_passes_the_check(tmp_path: Path, settings: Settings) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        wanted = attach(a, settings)
+        room.check(wanted, room.add(wanted))
+
+
+BREAKS: list[tuple[str, Callable[[Pod, str], object]]] = [
+    ("eth0 is down", lambda a, _h: a.run("ip", "link", "set", "eth0", "down")),
+    ("eth0 is gone", lambda a, _h: a.run("ip", "link", "delete", "eth0")),
+    ("lacks the address 10.88", lambda a, _h: a.run("ip", "addr", "flush", "dev", "eth0")),
+    ("route to ::/0", lambda a, _h: a.run("ip", "-6", "route", "delete", "default")),
+    ("MTU of 1400, not 1500", lambda a, _h: a.run("ip", "link", "set", "eth0", "mtu", "1400")),
+    ("not in the bridge rb0", lambda _a, h: run("ip", "link", "set", h, "nomaster")),
+    (
+        "neighbour 10.88.0.2",
+        lambda _a, _h: run("ip", "neigh", "flush", "dev", "rb0", "nud", "permanent"),
+    ),
+    ("table inet ringbolt was removed", lambda _a, _h: run("nft", "flush", "ruleset")),
+]
+
+
+@pytest.mark.parametrize(("words", "damage"), BREAKS, ids=[words for words, _ in BREAKS])
+def test_the_check_says_what_is_missing_and_attaching_again_mends_it(
+    tmp_path: Path, words: str, damage: Callable[[Pod, str], object]
+) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        wanted = attach(a, MASQUERADED)
+        result = room.add(wanted)
+        damage(a, host(result))
+        with pytest.raises(DriftError, match=words):
+            room.check(wanted, result)
+        room.check(wanted, room.add(wanted))
+
+
+def test_an_unknown_pod_is_told_apart(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        result = room.add(attach(a))
+        room.delete(detach(a))
+        with pytest.raises(UnknownContainerError):
+            room.check(attach(a), result)
+
+
+def test_collecting_unasked_takes_only_pods_whose_namespace_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with network(tmp_path) as room, pods("a", "b") as (a, b):
+        result = room.add(attach(a, bandwidth=LIMITS, port_mappings=(PortMapping(8080, 80),)))
+        room.add(attach(b))
+        a.go()
+        _until(lambda: host(result) not in links())
+        assert room.collect(SETTINGS, None).attachments == (), "it may just be being attached"
+        _age(room, monkeypatch)
+        gone = room.collect(SETTINGS, None)
+        assert [one.key.container_id for one in gone.attachments] == ["a"]
+        assert "namespace" in gone.reasons[0]
+        assert [lease.key.container_id for lease in room.leases.all()] == ["b"]
+        assert not [name for name in links() if name.startswith("rbi")]
+        assert "8080" not in run("nft", "list", "table", "inet", "ringbolt")
+
+
+def test_collecting_takes_all_that_the_runtime_does_not_know(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a", "b") as (a, b):
+        kept = room.add(attach(a))
+        room.add(attach(b))
+        valid = frozenset([Key(ContainerId("a"), InterfaceName("eth0"))])
+        assert len(room.collect(SETTINGS, valid).attachments) == 1
+        assert set(links()) == {"lo", "rb0", host(kept)}
+        assert len(room.collect(SETTINGS, frozenset()).attachments) == 1
+        assert set(links()) == {"lo", "rb0"}
+
+
+def test_collecting_finds_links_whose_leases_were_lost(tmp_path: Path) -> None:
+    with network(tmp_path / "one") as room, pods("a") as (a,):
+        room.add(attach(a))
+        with Network(tmp_path / "other", coalesce=False) as other:
+            assert other.collect(SETTINGS, None).links == ()
+            assert len(other.collect(SETTINGS, frozenset()).links) == 1
+        assert set(links()) == {"lo", "rb0"}
+
+
+def test_a_full_range_takes_back_what_the_dead_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranges = ((Range(ipaddress.ip_network("10.88.0.0/30")),),)
+    settings = replace(SETTINGS, ranges=ranges)
+    with network(tmp_path) as room, pods("a", "b") as (a, b):
+        room.status(settings)
+        result = room.add(attach(a, settings))
+        with pytest.raises(ExhaustedError, match="no IP addresses available in range set"):
+            room.status(settings)
+        with pytest.raises(ExhaustedError, match="for range 0: no IP addresses available"):
+            room.add(attach(b, settings))
+        a.go()
+        _until(lambda: host(result) not in links())
+        _age(room, monkeypatch)
+        room.status(settings)
+        assert str(room.add(attach(b, settings)).addresses[0].address) == "10.88.0.2/30"
+
+
+def test_the_status_tells_of_a_lost_table_and_of_a_foreign_drop(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        room.add(attach(a, MASQUERADED))
+        room.status(MASQUERADED)
+        run("nft", "flush", "ruleset")
+        with pytest.raises(DegradedError, match="was removed"):
+            room.status(MASQUERADED)
+        room.add(attach(a, MASQUERADED))
+        run(
+            "nft",
+            "add table ip filter; add chain ip filter FORWARD"
+            " { type filter hook forward priority 0; policy drop; }",
+        )
+        with pytest.raises(DegradedError, match="ip filter FORWARD drops what the node forwards"):
+            room.status(MASQUERADED)
+        for _ in range(2):
+            room.status(replace(MASQUERADED, open_forward=True))
+        room.status(MASQUERADED)
+        assert run("nft", "list", "chain", "ip", "filter", "FORWARD").count("accept") == 2
