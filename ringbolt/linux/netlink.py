@@ -44,6 +44,7 @@ _LARGEST_DATAGRAM = 1 << 16
 _BATCH = 64
 """Requests a send: their acks and answers wait in the receive buffer, and must all fit."""
 
+_SEQUENCE_MASK = 0xFFFFFFFF
 _DUMP_TRIES = 10
 _PATIENCE_S = 10
 _KERNEL_PORT = 0
@@ -109,13 +110,13 @@ class Socket:
         )
 
     def _ask(self, requests: Sequence[Request]) -> list[list[Message] | NetlinkError]:
-        sequences = [next(self._sequences) for _ in requests]
+        sequences = [self._next_sequence() for _ in requests]
         waiting = dict(zip(sequences, requests, strict=True))
         answers: dict[int, list[Message]] = {sequence: [] for sequence in sequences}
         refused: dict[int, NetlinkError] = {}
-        self._send(b"".join(encode(r, s) for s, r in waiting.items()))
+        self._send(b"".join(encode(r, s) for s, r in waiting.items()), requests[0])
         while waiting:
-            for message in self._receive(requests):
+            for message in self._receive(requests[0]):
                 if message.sequence not in waiting:
                     continue
                 if message.kind != NLMSG_ERROR:
@@ -129,8 +130,8 @@ class Socket:
         return [refused.get(sequence, answers[sequence]) for sequence in sequences]
 
     def _dump(self, request: Request) -> list[Message]:
-        sequence = next(self._sequences)
-        self._send(encode(request, sequence, NLM_F_DUMP | NLM_F_ACK))
+        sequence = self._next_sequence()
+        self._send(encode(request, sequence, NLM_F_DUMP | NLM_F_ACK), request)
         found: list[Message] = []
         flags = 0
         for message in self._messages_of(sequence, request):
@@ -148,14 +149,22 @@ class Socket:
 
     def _messages_of(self, sequence: int, request: Request) -> Iterator[Message]:
         while True:
-            for message in self._receive([request]):
+            for message in self._receive(request):
                 if message.sequence == sequence:
                     yield message
 
-    def _send(self, data: bytes) -> None:
-        self._socket.sendto(data, (_KERNEL_PORT, 0))
+    def _next_sequence(self) -> int:
+        return next(self._sequences) & _SEQUENCE_MASK
 
-    def _receive(self, requests: Sequence[Request]) -> Iterable[Message]:
+    def _send(self, data: bytes, first: Request) -> None:
+        """Returns when the kernel has done all of it: only then do the answers wait."""
+        try:
+            self._socket.sendto(data, (_KERNEL_PORT, 0))
+        except OSError as error:
+            number, words = error.errno or 0, f"sending {len(data)} bytes failed"
+            raise NetlinkError(number, first.operation, first.subject, words) from None
+
+    def _receive(self, first: Request) -> Iterable[Message]:
         """The next datagram from the kernel."""
         try:
             return [m for m in _read(self._socket, self._buffer) if m.kind != NLMSG_NOOP]
@@ -163,7 +172,6 @@ class Socket:
             number, words = errno.ETIMEDOUT, f"the kernel did not answer in {_PATIENCE_S} s"
         except OSError as error:
             number, words = error.errno or 0, "receiving the answer failed"
-        first = requests[0]
         raise NetlinkError(number, first.operation, first.subject, words)
 
 

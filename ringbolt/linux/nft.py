@@ -96,8 +96,9 @@ class Nftables:
     def _run(self, commands: Commands, *, dry: bool) -> list[dict[str, Any]]:
         if not isinstance(commands, str):
             commands = json.dumps({"nftables": list(commands)})
-        library, context = self._library, self._context
+        library = self._library
         with self._turn:
+            context = self._context
             if context is None:
                 raise NftError(errno.EBADF, "nftables: the connection is closed")
             library.nft_ctx_set_dry_run(context, dry)

@@ -16,6 +16,8 @@ from ringbolt.linux import link, netlink
 from ringbolt.linux.link import Change, End, Link
 from ringbolt.linux.namespaces import CLONE_NEWNET, unshare
 
+_DOOMED = 0xD00D
+
 
 def make_namespace() -> int:
     """A descriptor of a new network namespace, which lives as long as it is open."""
@@ -75,9 +77,9 @@ def add_pair(socket: netlink.Socket, host: End, peer: End) -> Link:
 
 def remove_links(socket: netlink.Socket) -> None:
     """Leave the namespace of `socket` with its loopback alone."""
-    for one in link.list_links(socket):
-        if one.index != link.LOOPBACK:
-            socket.request([link.delete_link(one.index).forgiving(errno.ENODEV)])
+    doomed = [one.index for one in link.list_links(socket) if one.index != link.LOOPBACK]
+    socket.request([link.set_link(index, Change(group=_DOOMED)) for index in doomed])
+    socket.request([link.delete_group(_DOOMED).forgiving(errno.ENODEV)])
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Netlink sockets against the real kernel: batches, refusals, dumps, lost notifications."""
 
 import errno
+import itertools
 import select
 import socket as sockets
 from collections.abc import Iterator
@@ -90,8 +91,8 @@ class Meddled(netlink.Socket):
         self.times = times
         self.dumps = 0
 
-    def _send(self, data: bytes) -> None:
-        super()._send(data)
+    def _send(self, data: bytes, first: Request) -> None:
+        super()._send(data, first)
         self.dumps += 1
         if self.times:
             self.times -= 1
@@ -169,6 +170,17 @@ def test_what_another_process_sends_is_not_believed(host: netlink.Socket) -> Non
         forged = messages.encode(Request("", "", messages.NLMSG_ERROR, 0, b"\xff" * 4), 1)
         stranger.sendto(forged, (port, 0))
         assert must_find(host, "lo").index == 1
+
+
+def test_a_request_beyond_what_a_socket_sends_is_told_by_its_name(host: netlink.Socket) -> None:
+    with refusal(errno.EMSGSIZE, "RTM_GETLINK everything -> EMSGSIZE: sending 800016 bytes failed"):
+        host.request([Request("RTM_GETLINK", "everything", 18, 0, bytes(800_000))])
+
+
+def test_sequence_numbers_begin_anew(host: netlink.Socket) -> None:
+    host._sequences = itertools.count(2**32 - 2)
+    answers = host.request([link.get_link("lo")] * 4)
+    assert [one.sequence for (one,) in answers] == [2**32 - 2, 2**32 - 1, 0, 1]
 
 
 def test_an_unknown_family_and_group_are_refused() -> None:

@@ -59,6 +59,18 @@ def test_hostile_bytes_never_crash_the_reading_of_an_ack(
     assert_decodes_or_refuses(lambda body: messages.outcome(Message(kind, flags, 1, body)), data)
 
 
+def test_what_was_cut_short_is_refused() -> None:
+    whole = nla.text(3, "eth0")
+    with pytest.raises(OSError, match="malformed netlink attributes of 7 bytes"):
+        nla.parse(whole[:7])
+    sent = messages.encode(Request("OPERATION", "", 16, 0, whole), 1)
+    with pytest.raises(OSError, match="malformed netlink message of 20 bytes"):
+        list(messages.decode(sent[:20]))
+    with pytest.raises(OSError, match="malformed netlink message of 8 bytes") as caught:
+        list(messages.decode(sent + sent[:8]))
+    assert caught.value.errno == errno.EBADMSG
+
+
 def test_an_attribute_too_long_for_its_header_is_refused() -> None:
     with pytest.raises(OSError, match="attribute 20 of 70000 bytes"):
         nla.attribute(20, bytes(70000))
