@@ -74,8 +74,19 @@ def inside(fd: int, work: Callable[[], _Result]) -> _Result:
     Sockets opened by `work` stay bound to the namespace. /proc/sys/net shows it there too;
     /proc/self/net does not. Raises what `work` raises, and OSError of setns(2).
     """
+    return begin(fd, work)()
+
+
+def begin(fd: int, work: Callable[[], _Result]) -> Callable[[], _Result]:
+    """As `inside`, without waiting: calling what it returns waits, and answers or raises.
+
+    On a busy machine a new thread waits milliseconds for its turn: begin early, and do what
+    belongs to the node's own namespace meanwhile. Call what it returns exactly once.
+    """
     results: list[_Result] = []
     errors: list[BaseException] = []
+    # threading.Thread waits for the thread's start as well: a third of a pod's socket goes there.
+    left = _thread.allocate_lock()
 
     def visit() -> None:
         try:
@@ -86,11 +97,12 @@ def inside(fd: int, work: Callable[[], _Result]) -> _Result:
         finally:
             left.release()
 
-    # threading.Thread waits for the thread's start as well: a third of a pod's socket goes there.
-    left = _thread.allocate_lock()
+    def finish() -> _Result:
+        left.acquire()
+        if errors:
+            raise errors[0]
+        return results[0]
+
     left.acquire()
     _thread.start_new_thread(visit, ())
-    left.acquire()
-    if errors:
-        raise errors[0]
-    return results[0]
+    return finish

@@ -78,8 +78,10 @@ def add_pair(socket: netlink.Socket, host: End, peer: End) -> Link:
 def remove_links(socket: netlink.Socket) -> None:
     """Leave the namespace of `socket` with its loopback alone."""
     doomed = [one.index for one in link.list_links(socket) if one.index != link.LOOPBACK]
-    socket.request([link.set_link(index, Change(group=_DOOMED)) for index in doomed])
-    socket.request([link.delete_group(_DOOMED).forgiving(errno.ENODEV)])
+    grouped = [link.set_link(index, Change(group=_DOOMED)) for index in doomed]
+    # A pod's namespace that was just closed takes its pairs along, at a time of its own.
+    wanted = [*grouped, link.delete_group(_DOOMED)]
+    socket.request([one.forgiving(errno.ENODEV) for one in wanted])
 
 
 @contextmanager

@@ -41,6 +41,20 @@ def test_what_work_raises_is_raised_here() -> None:
         inside(fd, fail)
 
 
+def test_a_visit_goes_on_while_its_caller_does_something_else() -> None:
+    go = threading.Event()
+
+    def wait_and_identify() -> network_namespace.Identity:
+        assert go.wait(20)
+        return identify_own()
+
+    with namespace() as fd:
+        finish = network_namespace.begin(fd, wait_and_identify)
+        assert identify_own() != identify(fd)
+        go.set()
+        assert finish() == identify(fd)
+
+
 def test_a_namespace_is_the_same_by_every_descriptor() -> None:
     with namespace() as fd:
         again = network_namespace.open_namespace(f"/proc/self/fd/{fd}")

@@ -5,7 +5,7 @@ import pickle
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringbolt.linux import attributes as nla
@@ -17,6 +17,7 @@ KINDS = st.integers(0, nla.NLA_TYPE_MASK)
 ECHO = struct.pack("=IHHII", 40, 16, 5, 1, 0)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(KINDS, st.binary(max_size=40)))
 def test_attributes_come_back_as_they_were_written(wanted: dict[int, bytes]) -> None:
     written = b"".join(nla.attribute(kind, payload) for kind, payload in wanted.items())
@@ -24,6 +25,7 @@ def test_attributes_come_back_as_they_were_written(wanted: dict[int, bytes]) -> 
     assert nla.parse(nla.parse(nla.nested(7, written))[7]) == wanted
 
 
+@settings(deadline=None)
 @given(NUMBERS, NAMES, MACS, ADDRESSES)
 def test_values_come_back_from_their_attributes(
     number: int, name: str, mac: str, address: nla.IPAddress
@@ -45,6 +47,7 @@ def test_values_come_back_from_their_attributes(
     assert nla.as_big_endian(found[9]) == number
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_hostile_bytes_never_crash_the_framing(data: bytes) -> None:
     decoders = (nla.parse, nla.as_number, nla.as_address, lambda body: list(messages.decode(body)))
@@ -52,6 +55,7 @@ def test_hostile_bytes_never_crash_the_framing(data: bytes) -> None:
         assert_decodes_or_refuses(decode, data)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80), st.integers(0, 0xFFFF), st.sampled_from([2, 3]))
 def test_hostile_bytes_never_crash_the_reading_of_an_ack(
     data: bytes, flags: int, kind: int
@@ -83,6 +87,7 @@ def test_what_is_no_mac_is_refused(text: str) -> None:
     assert caught.value.errno == errno.EINVAL
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(16, 99), NUMBERS, st.binary(max_size=40)), max_size=5))
 def test_messages_of_a_batch_come_back(batch: list[tuple[int, int, bytes]]) -> None:
     sent = b"".join(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringbolt.linux import address, conntrack, link, neighbour, notices, qdisc, route
@@ -72,31 +72,37 @@ def flows(draw: st.DrawFn) -> conntrack.Flow:
     return conntrack.Flow(draw(one), draw(one), draw(st.binary(min_size=4, max_size=4)))
 
 
+@settings(deadline=None)
 @given(LINKS)
 def test_a_link_comes_back(value: link.Link) -> None:
     assert link.decode(link.encode(value)) == value
 
 
+@settings(deadline=None)
 @given(ADDRESS_VALUES)
 def test_an_address_comes_back(value: address.Address) -> None:
     assert address.decode(address.encode(value)) == value
 
 
+@settings(deadline=None)
 @given(routes())
 def test_a_route_comes_back(value: route.Route) -> None:
     assert route.decode(route.encode(value)) == value
 
 
+@settings(deadline=None)
 @given(NEIGHBOURS)
 def test_a_neighbour_comes_back(value: neighbour.Neighbour) -> None:
     assert neighbour.decode(neighbour.encode(value)) == value
 
 
+@settings(deadline=None)
 @given(flows())
 def test_a_flow_comes_back(value: conntrack.Flow) -> None:
     assert conntrack.decode(conntrack.encode(value)) == value
 
 
+@settings(deadline=None)
 @given(INDEXES, st.integers(1000, 2**40), st.integers(1600, 2**30))
 def test_a_bucket_comes_back_but_for_the_grain_of_a_tick(index: int, rate: int, burst: int) -> None:
     shown = qdisc.decode(qdisc.new_tbf(index, qdisc.Bucket(rate, burst)).body)
@@ -119,6 +125,7 @@ def test_a_bucket_comes_back_but_for_the_grain_of_a_tick(index: int, rate: int, 
         lambda body: notices.decode(Message(neighbour.RTM_DELNEIGH, 0, 0, body)),
     ],
 )
+@settings(deadline=None)
 @given(
     data=st.one_of(
         st.binary(max_size=120),
@@ -142,6 +149,7 @@ def test_hostile_bytes_never_crash_a_decoder(
     assert_decodes_or_refuses(decode, data)
 
 
+@settings(deadline=None)
 @given(LINKS)
 def test_a_notice_tells_what_came_and_what_went(value: link.Link) -> None:
     body = link.encode(value)
