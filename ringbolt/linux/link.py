@@ -69,6 +69,7 @@ class Change:
     """
 
     up: bool | None = None
+    promiscuous: bool | None = None
     name: str | None = None
     mac: str | None = None
     mtu: int | None = None
@@ -177,8 +178,9 @@ def new_ifb(ifb: End) -> Request:
 
 def set_link(which: int | str, change: Change) -> Request:
     """Change the link of this index or name. ENODEV: there is none."""
-    mask = 0 if change.up is None else IFF_UP
-    body = _which(which, IFF_UP if change.up else 0, mask) + _properties(change)
+    wanted = ((IFF_UP, change.up), (IFF_PROMISC, change.promiscuous))
+    mask = sum(flag for flag, value in wanted if value is not None)
+    body = _which(which, sum(flag for flag, value in wanted if value), mask) + _properties(change)
     return Request("RTM_SETLINK", _shown(which), RTM_SETLINK, 0, body)
 
 

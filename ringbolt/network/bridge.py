@@ -65,8 +65,9 @@ def ensure_bridge(node: Socket, settings: Settings, mtu: int) -> Bridge:
     if settings.gateway:
         _ensure_addresses(node, settings, found)
         ensure_forwarding(frozenset(one.version for one in gateways_of(settings)))
-    if not found.up:
-        node.request([link.set_link(found.index, Change(up=True))])
+    if not found.up or settings.promiscuous:
+        change = Change(up=True, promiscuous=settings.promiscuous or None)
+        node.request([link.set_link(found.index, change)])
     return Bridge(found.index, found.mac, found.mtu)
 
 

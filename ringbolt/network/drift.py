@@ -10,6 +10,9 @@ from ringbolt.network.plan import Plan
 from ringbolt.network.settings import IpAddress, Mode
 from ringbolt.network.wiring import DOOMED_GROUP, Site
 
+ANY_MTU = 0
+"""Of a plan whose MTU is not to be compared: the uplink's may have changed since."""
+
 
 def find_drift(site: Site, plan: Plan) -> tuple[str, ...]:
     """What is wrong on both sides; () where all is well. Dumps: not for a pod's start."""
@@ -60,7 +63,7 @@ def pod_drift(site: Site, plan: Plan) -> tuple[str, ...]:
 
 def _link_faults(found: Link, name: str, mtu: int) -> list[str]:
     faults = [] if found.up else [f"{name} is down"]
-    if found.mtu != mtu:
+    if mtu not in (ANY_MTU, found.mtu):
         faults.append(f"{name} has an MTU of {found.mtu}, not {mtu}")
     return faults
 

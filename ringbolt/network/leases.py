@@ -131,6 +131,22 @@ class Leases:
             assert found, "it was just inserted"
             return Acquired(found, fresh=True, replaced=known)
 
+    def adopt(
+        self, network: NetworkName, key: Key, addresses: tuple[IpAddress, ...], note: str
+    ) -> bool:
+        """Put down what another address management gave; False where key or address is known."""
+        with self._ledger.write() as database:
+            taken = Occupancy(database, network)
+            numbers = [pool.number_of(one) for one in addresses]
+            if _find(database, network, key) or any(map(taken.holder, numbers)):
+                return False
+            request = Request(network, key, NOWHERE, (), note=note)
+            holder = _insert(database, request, self._clock())
+            for slot, number in enumerate(numbers):
+                taken.forget(number)
+                taken.hold(holder, slot, number)
+            return True
+
     def rename(self, lease: Lease) -> Lease:
         """Another name for the node's end: somebody else's link has this one."""
         with self._ledger.write() as database:

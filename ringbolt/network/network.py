@@ -4,6 +4,7 @@ Synchronous; any thread may call it, and other processes may do the same beside 
 recorded is asked first, but the kernel has the last word.
 """
 
+import os
 import threading
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -21,10 +22,11 @@ from ringbolt.network.attachment import (
     Collected,
     Detach,
     Key,
+    Pod,
 )
 from ringbolt.network.bridge import Bridge, ensure_bridge, ensure_forwarding, find_bridge
 from ringbolt.network.collection import death_of, orphans_of
-from ringbolt.network.drift import find_drift, mend
+from ringbolt.network.drift import ANY_MTU, find_drift, mend
 from ringbolt.network.errors import (
     ConflictError,
     DegradedError,
@@ -34,12 +36,20 @@ from ringbolt.network.errors import (
     UnknownContainerError,
 )
 from ringbolt.network.firewall import Firewall, route_localhost
-from ringbolt.network.leases import Acquired, Lease, Leases, Netns, Request
+from ringbolt.network.host_local import read_store
+from ringbolt.network.leases import NOWHERE, Acquired, Lease, Leases, Netns, Request
 from ringbolt.network.ledger import Ledger
 from ringbolt.network.names import ifb_name
 from ringbolt.network.plan import Plan, check_mtu, plan_attachment, plan_result
 from ringbolt.network.record import Record
-from ringbolt.network.settings import IpAddress, Mode, NetworkName, Settings
+from ringbolt.network.recorded import (
+    addresses_of,
+    attach_of,
+    attachment_of,
+    names_of,
+    open_namespace_of,
+)
+from ringbolt.network.settings import Mode, NetworkName, Settings
 from ringbolt.network.sweeper import Sweeper
 from ringbolt.network.uplink import find_uplink_mtu
 from ringbolt.network.wiring import Site
@@ -105,7 +115,8 @@ class Network:
         lease = self.leases.find(detach.settings.name, detach.key)
         if detach.netns_fd is not None:
             with suppress(FileNotFoundError):
-                wiring.free_name(detach.netns_fd, detach.ifname)
+                unknown = lease is None or lease.netns == NOWHERE
+                wiring.free_name(detach.netns_fd, detach.ifname, delete=unknown)
         if lease:
             self._remove(lease)
             self.leases.release(lease, detach.settings.cool_down_s)
@@ -124,7 +135,7 @@ class Network:
             bridge = find_bridge(self._node, settings.bridge)
             if bridge is None:
                 raise DriftError(f"the bridge {settings.bridge} is gone or down")
-        plan = self._plan(attach, lease, bridge)
+        plan = replace(self._plan(attach, lease, bridge), mtu=ANY_MTU)
         with wiring.open_pod(attach.netns_fd, frozenset()) as pod:
             site = Site(self._node, pod, attach.netns_fd, bridge.index if bridge else None)
             faults = list(find_drift(site, plan))
@@ -198,6 +209,62 @@ class Network:
                     f"pods send and get: accept {ruleset.links_of(settings)} there, or set "
                     "openForward"
                 )
+
+    def repair(self, settings: Settings) -> tuple[str, ...]:
+        """Mend what differs from what was set up, and follow the uplink's MTU; what it was.
+
+        Looks at every pod of the network: for when the kernel told of a change, or a slow timer.
+        Goes on after a pod that cannot be mended, and raises the first such OSError in the end.
+        """
+        self._uplink_mtu = find_uplink_mtu(self._node)
+        leases = self.leases.all(settings.name)
+        if not leases:
+            return ()
+        found: list[str] = []
+        failures: list[OSError] = []
+        if settings.masquerade and self._firewall.ensure(settings):
+            found.append(f"the packet filter's table {ruleset.TABLE} was removed")
+        bridge = self._bridge(settings)
+        if bridge and bridge.mtu != (mtu := settings.mtu or self._mtu()):
+            self._node.request([link.set_link(bridge.index, link.Change(mtu=mtu))])
+            found.append(f"{settings.bridge} has an MTU of {bridge.mtu}, not {mtu}")
+        for lease in leases:
+            try:
+                found += self._repair(settings, lease, bridge)
+            except OSError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return tuple(found)
+
+    def _repair(self, settings: Settings, lease: Lease, bridge: Bridge | None) -> list[str]:
+        """Mend one pod, if its namespace can be opened by the path that the runtime told."""
+        record = Record.from_json(lease.note)
+        with ExitStack() as undo:
+            netns_fd = open_namespace_of(lease, record)
+            if netns_fd is None:
+                return []
+            undo.callback(os.close, netns_fd)
+            plan = self._plan(attach_of(settings, lease, record, netns_fd), lease, bridge)
+            pod = undo.enter_context(wiring.open_pod(netns_fd, frozenset()))
+            site = Site(self._node, pod, netns_fd, bridge.index if bridge else None)
+            faults = find_drift(site, plan)
+            if faults and wiring.is_connected(site, plan):
+                mend(site, plan)
+                wiring.configure_node_end(site, plan)
+                wiring.configure_pod_end(site, plan)
+                return [f"{plan.alias or lease.key.container_id}: {fault}" for fault in faults]
+        return []
+
+    def import_host_local(self, settings: Settings, directory: Path) -> int:
+        """Take over the addresses in host-local's directory of this network; how many pods.
+
+        Repeated it adds what is new. Raises OSError, TryAgainError, NotAvailableError.
+        """
+        note = Record(Pod(), "", settings.mode, settings.bridge).to_json()
+        store = read_store(directory)
+        adopt = self.leases.adopt
+        return sum(adopt(settings.name, key, store[key], note) for key in store)
 
     def attachments(self, network: NetworkName | None = None) -> tuple[Attachment, ...]:
         """What is attached, the oldest first; of one network or of all."""
@@ -307,28 +374,4 @@ def _request(attach: Attach) -> Request:
         attach.port_mappings,
         Record.of(attach).to_json(),
         attach.settings.cool_down_s,
-    )
-
-
-def addresses_of(lease: Lease, record: Record) -> tuple[IpAddress, ...]:
-    """A pod's addresses, leased or given by another address management."""
-    return lease.addresses or tuple(one.address.ip for one in record.given)
-
-
-def names_of(lease: Lease, record: Record) -> list[str]:
-    """The pod's links on the node."""
-    limited = record.bandwidth.egress_rate > 0
-    return [lease.host_name, ifb_name(lease.host_name)] if limited else [lease.host_name]
-
-
-def attachment_of(lease: Lease) -> Attachment:
-    """What is recorded of a lease, for people."""
-    record = Record.from_json(lease.note)
-    return Attachment(
-        lease.network,
-        lease.key,
-        record.pod,
-        record.netns_path,
-        lease.host_name,
-        addresses_of(lease, record),
     )

@@ -104,7 +104,9 @@ def plan_addresses(attach: Attach, lease: Lease) -> tuple[PodAddress, ...]:
 
 def plan_routes(attach: Attach, addresses: tuple[PodAddress, ...]) -> tuple[Route, ...]:
     """The asked routes of the pod's families, and a default route of each that has none."""
-    gateways = {one.address.version: one.gateway for one in reversed(addresses)}
+    gateways: dict[int, IpAddress | None] = {}
+    for one in addresses:
+        gateways.setdefault(one.address.version, one.gateway)
     asked = attach.given.routes if attach.given else attach.settings.routes
     routes = [
         _with_gateway(one, gateways[one.destination.version])

@@ -31,6 +31,7 @@ class Record:
     ports: tuple[PortMapping, ...] = ()
     bandwidth: Bandwidth = UNLIMITED
     given: tuple[PodAddress, ...] = ()
+    mac: str | None = None
 
     @classmethod
     def of(cls, attach: Attach) -> Self:
@@ -43,6 +44,7 @@ class Record:
             attach.port_mappings,
             attach.bandwidth,
             attach.given.addresses if attach.given else (),
+            attach.mac,
         )
 
     def to_json(self) -> str:
@@ -65,6 +67,8 @@ class Record:
             ]
         if self.given:
             parts["given"] = [[str(one.address), _text(one.gateway)] for one in self.given]
+        if self.mac:
+            parts["mac"] = self.mac
         return json.dumps(parts, separators=(",", ":"))
 
     @classmethod
@@ -82,6 +86,7 @@ class Record:
                 PodAddress(ipaddress.ip_interface(address), _address(gateway))
                 for address, gateway in parts.get("given", ())
             ),
+            parts.get("mac"),
         )
 
 

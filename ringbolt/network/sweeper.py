@@ -35,6 +35,7 @@ class Sweeper:
         if self._coalesce:
             self._asked.set()
             self._thread.join()
+            self._delete()  # what was marked while the thread was at its last deletion
         self._node.close()
 
     def sweep(self) -> None:

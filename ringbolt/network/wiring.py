@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ringbolt.linux import address, link, neighbour, network_namespace, route, sysctl
+from ringbolt.linux import link, neighbour, network_namespace, route, sysctl
 from ringbolt.linux.link import Change, End, Port
 from ringbolt.linux.messages import NetlinkError, Request
 from ringbolt.linux.neighbour import Neighbour
@@ -200,23 +200,30 @@ def delete_doomed(node: Socket) -> None:
     node.request([link.delete_group(DOOMED_GROUP).forgiving(errno.ENODEV)])
 
 
-def free_name(netns_fd: int, ifname: str) -> None:
+def free_name(netns_fd: int, ifname: str, *, delete: bool) -> None:
     """Make the interface's name free for the next one, before the link itself is gone.
 
-    Forgives a namespace or link that is gone. A kernel that renames no link that is up (before
-    6.2) has it deleted here and now.
+    `delete` waits for the link to go: where nobody knows the node's end to delete it by. Forgives
+    a link that is gone. A kernel that renames no link that is up (before 6.2) has it deleted too.
     """
     with Socket(netns=netns_fd) as pod:
         found = link.find(pod, ifname)
         if found is None or found.kind != "veth":
             return
-        away = Change(name=f"gone{os.urandom(5).hex()}")
-        try:
-            pod.request([link.set_link(found.index, away).forgiving(errno.ENODEV)])
-        except NetlinkError as error:
-            if error.errno != errno.EBUSY:
-                raise
-            pod.request([link.delete_link(found.index).forgiving(errno.ENODEV)])
+        if not delete and _rename_away(pod, found.index):
+            return
+        pod.request([link.delete_link(found.index).forgiving(errno.ENODEV)])
+
+
+def _rename_away(pod: Socket, index: int) -> bool:
+    away = Change(name=f"gone{os.urandom(5).hex()}")
+    try:
+        pod.request([link.set_link(index, away).forgiving(errno.ENODEV)])
+    except NetlinkError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def forget_neighbours(node: Socket, bridge: str, addresses: tuple[IpAddress, ...]) -> None:
@@ -227,10 +234,3 @@ def forget_neighbours(node: Socket, bridge: str, addresses: tuple[IpAddress, ...
     gone = (errno.ENOENT, errno.ENODEV)
     wanted = [Neighbour(found.index, one) for one in addresses]
     node.request([neighbour.delete_neighbour(one).forgiving(*gone) for one in wanted])
-
-
-def has_address(pod: Socket, index: int, wanted: PodAddress) -> bool:
-    """Whether the link has this very address, fit for use."""
-    bad = address.IFA_F_DADFAILED | address.IFA_F_TENTATIVE
-    there = address.list_addresses(pod, index)
-    return any(one.interface == wanted.address and not one.flags & bad for one in there)

@@ -1,5 +1,6 @@
 """Pods on a bridge, on the real kernel: what is made, that it works, that nothing is left."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,28 @@ def test_the_bridge_of_another_subnet_is_not_taken_over(tmp_path: Path) -> None:
         with pytest.raises(ConflictError, match="already has an IP address different from"):
             room.add(attach(a))
         assert SETTINGS.force_address is False
+
+
+def test_many_at_once_get_addresses_of_their_own_and_leave_nothing(tmp_path: Path) -> None:
+    names = [f"p{number}" for number in range(40)]
+    with (
+        network(tmp_path, coalesce=True) as room,
+        pods(*names) as many,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        results = list(threads.map(lambda pod: room.add(attach(pod)), many))
+        given = [address for result in results for address in addresses(result)]
+        assert len(set(given)) == 2 * len(names)
+        with serving(many[-1], 80):
+            assert dial(many[0], addresses(results[-1])[0].partition("/")[0], 80)
+        list(threads.map(lambda pod: room.delete(detach(pod)), many))
+        assert room.leases.all() == ()
+    assert set(links()) == {"lo"}
+
+
+def test_a_namespace_that_vanished_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        a.go()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            room.add(attach(a))
+        assert room.leases.all() == ()

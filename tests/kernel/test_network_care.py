@@ -55,12 +55,14 @@ def test_what_was_just_attached_passes_the_check(tmp_path: Path, settings: Setti
         room.check(wanted, room.add(wanted))
 
 
+GONE = "eth0 is gone"
+"""An interface that is gone is made again only when the runtime asks for it."""
+
 BREAKS: list[tuple[str, Callable[[Pod, str], object]]] = [
     ("eth0 is down", lambda a, _h: a.run("ip", "link", "set", "eth0", "down")),
-    ("eth0 is gone", lambda a, _h: a.run("ip", "link", "delete", "eth0")),
+    (GONE, lambda a, _h: a.run("ip", "link", "delete", "eth0")),
     ("lacks the address 10.88", lambda a, _h: a.run("ip", "addr", "flush", "dev", "eth0")),
     ("route to ::/0", lambda a, _h: a.run("ip", "-6", "route", "delete", "default")),
-    ("MTU of 1400, not 1500", lambda a, _h: a.run("ip", "link", "set", "eth0", "mtu", "1400")),
     ("not in the bridge rb0", lambda _a, h: run("ip", "link", "set", h, "nomaster")),
     (
         "neighbour 10.88.0.2",
@@ -167,3 +169,60 @@ def test_the_status_tells_of_a_lost_table_and_of_a_foreign_drop(tmp_path: Path) 
             room.status(replace(MASQUERADED, open_forward=True))
         room.status(MASQUERADED)
         assert run("nft", "list", "chain", "ip", "filter", "FORWARD").count("accept") == 2
+
+
+MENDED = [
+    *((words, damage) for words, damage in BREAKS if words != GONE),
+    ("MTU of 1400, not 1500", lambda a, _h: a.run("ip", "link", "set", "eth0", "mtu", "1400")),
+]
+
+
+@pytest.mark.parametrize(("words", "damage"), MENDED, ids=[words for words, _ in MENDED])
+def test_repair_mends_what_somebody_broke_and_says_so(
+    tmp_path: Path, words: str, damage: Callable[[Pod, str], object]
+) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        wanted = attach(a, MASQUERADED, netns_path=a.path)
+        result = room.add(wanted)
+        assert room.repair(MASQUERADED) == ()
+        damage(a, host(result))
+        assert words in " ".join(room.repair(MASQUERADED))
+        room.check(wanted, result)
+
+
+def test_pods_follow_the_mtu_of_the_uplink(tmp_path: Path) -> None:
+    run("ip", "link", "add", "uplink", "type", "bridge")
+    run("ip", "link", "set", "uplink", "up", "mtu", "1450")
+    run("ip", "address", "add", "192.0.2.1/24", "dev", "uplink")
+    run("ip", "route", "add", "default", "via", "192.0.2.2", "dev", "uplink")
+    with network(tmp_path) as room, pods("a") as (a,):
+        wanted = attach(a, netns_path=a.path)
+        assert room.add(wanted).interfaces[2].mtu == 1450
+        run("ip", "link", "set", "uplink", "mtu", "1400")
+        assert "MTU of 1450, not 1400" in " ".join(room.repair(SETTINGS))
+        (inside,) = a.ip("link", "show", "eth0")
+        assert inside["mtu"] == 1400
+        room.delete(detach(a))
+    run("ip", "link", "delete", "uplink")
+
+
+def test_pods_of_host_local_are_taken_over(tmp_path: Path) -> None:
+    store = tmp_path / "pods"
+    store.mkdir()
+    (store / "10.88.0.2").write_bytes(b"old\r\neth0")
+    (store / "10.88.0.3").write_bytes(b"")
+    with network(tmp_path / "run") as room, pods("old", "new") as (old, new):
+        assert room.import_host_local(SETTINGS, store) == 1
+        assert room.import_host_local(SETTINGS, store) == 0
+        assert str(room.add(attach(new)).addresses[0].address.ip) == "10.88.0.3"
+        assert room.collect(SETTINGS, None).attachments == ()
+        old.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "other")
+        room.delete(detach(old))
+        assert [one["ifname"] for one in old.ip("link")] == ["lo"]
+        assert [str(one.addresses[0]) for one in room.attachments()] == ["10.88.0.3"]
+
+
+def test_a_promiscuous_bridge_is_one(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        room.add(attach(a, replace(SETTINGS, promiscuous=True)))
+        assert "PROMISC" in links()["rb0"]["flags"]

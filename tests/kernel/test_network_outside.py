@@ -2,6 +2,8 @@
 
 import ipaddress
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -165,3 +167,56 @@ def test_pods_without_ports_and_masquerade_need_no_packet_filter(tmp_path: Path)
         room.add(attach(a))
         room.delete(detach(a))
         assert "ringbolt" not in run("nft", "list", "tables")
+
+
+_SEND = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    one.bind(("192.0.2.2", 7000))
+    one.settimeout(float(sys.argv[1]))
+    one.sendto(b"hello", ("192.0.2.1", 5353))
+    try:
+        print(one.recv(100).decode())
+    except OSError as error:
+        print(type(error).__name__)
+"""
+
+_ANSWER = """
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    one.bind(("", 53))
+    print("ready", flush=True)
+    while True:
+        _, peer = one.recvfrom(100)
+        one.sendto(b"from the pod", peer)
+"""
+
+
+def _send(world: Pod, patience_s: float) -> str:
+    return world.run(sys.executable, "-c", _SEND, str(patience_s)).strip()
+
+
+def test_a_flow_of_udp_finds_the_pod_that_came_after_it_and_not_the_one_that_left(
+    tmp_path: Path,
+) -> None:
+    port = (PortMapping(5353, 53, Protocol.UDP),)
+    with ExitStack() as undo:
+        room = undo.enter_context(network(tmp_path))
+        world = undo.enter_context(outside())
+        a, b = undo.enter_context(pods("a", "b"))
+        for one in (a, b):
+            words = ("nsenter", f"--net={one.path}", sys.executable, "-c", _ANSWER)
+            answering = undo.enter_context(
+                subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+            )
+            undo.callback(answering.kill)
+            assert answering.stdout
+            assert answering.stdout.readline() == "ready\n"
+        room.add(attach(a, MASQUERADED))
+        room.delete(detach(a, MASQUERADED))
+        assert _send(world, 0.2) != "from the pod"
+        room.add(attach(a, MASQUERADED, port_mappings=port))
+        assert _send(world, 3) == "from the pod"
+        room.delete(detach(a, MASQUERADED))
+        room.add(attach(b, MASQUERADED, port_mappings=port))
+        assert _send(world, 3) == "from the pod"
