@@ -14,12 +14,16 @@ from http import HTTPStatus
 from pathlib import Path
 
 import ringbolt
+from cni.late_network import LateNetwork
 from daemon import report
 from daemon.config import Config
 from daemon.departures import Departures
 from daemon.directory_watch import DirectoryWatch
 from daemon.endpoint import Endpoint, unlink_leftovers
 from daemon.examinations import Examinations
+from daemon.exec_door import open_cni_door
+from daemon.exec_server import ExecServer
+from daemon.frame import Kind
 from daemon.holders import Holders
 from daemon.http import Page, serving
 from daemon.injector import Injector
@@ -34,6 +38,7 @@ from daemon.streams import Streams
 from daemon.supply import Supply
 from ringbolt.devices.resource import Resource, ResourceName
 from ringbolt.devices.scan import Scanner
+from ringbolt.network.network import Network
 
 _log = structlog.get_logger()
 
@@ -47,6 +52,7 @@ class Options:
     run_dir: Path
     state_dir: Path
     cdi_dir: Path
+    socket: Path
     http: str
 
 
@@ -91,6 +97,9 @@ class Agent:
             Registration.KUBELET_SOCKET: KubeletSocket(options.kubelet_dir),
             Registration.PLUGINS_REGISTRY: PluginsRegistry(options.kubelet_dir),
         }
+        self._network = LateNetwork(lambda: Network(options.run_dir))
+        doors = {Kind.CNI: open_cni_door(self._network)}
+        self._exec_server = ExecServer(options.socket, doors)
         self._tasks = asyncio.TaskGroup()
 
     async def run(self) -> None:
@@ -105,9 +114,11 @@ class Agent:
                 self._endless(self._departures.run(self._inventory.hints.add), "departures"),
                 self._endless(Examinations(self._inventory).run(), "examinations"),
                 self._endless(self._reloading(), "configuration"),
+                self._endless(self._exec_server.run(), "exec calls"),
             ]
             for route in self._routes.values():  # also of resources that are configured no more
                 unlink_leftovers(route.directory)
+            self._watch.subscribe(self._exec_server.spool.directory, self._exec_server.nudge)
             self._adopt(config)
             _log.info("agent started", version=ringbolt.__version__, resources=list(self._running))
             for lack in self._scanner.lacks():
@@ -115,6 +126,7 @@ class Agent:
             await stop.wait()
             await self._stop(tasks)
             _end_children()
+        await asyncio.to_thread(self._network.close)
         _log.info("agent stopped")
 
     def _handle_signals(self) -> asyncio.Event:

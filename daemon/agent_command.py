@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -28,6 +29,13 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> s
 @STATE_DIR
 @path_option("--cdi-dir", "/var/run/cdi", "Where CDI files for owner and mode are written.")
 @click.option(
+    "--socket",
+    type=click.Path(path_type=Path),
+    envvar="RINGBOLT_SOCKET",
+    show_envvar=True,
+    help="Where launchers call; default: agent.sock in the run directory.",
+)
+@click.option(
     "--http",
     default="127.0.0.1:9808",
     callback=_address,
@@ -45,8 +53,9 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> s
     show_default=True,
 )
 def agent(*, log_format: str, log_level: str, **options: Any) -> None:
-    """Serve this node's hardware to its kubelet, until SIGTERM."""
+    """Serve this node's hardware and networks, until SIGTERM."""
     logs.configure(log_format, log_level)
+    options["socket"] = options["socket"] or options["run_dir"] / "agent.sock"
     try:
         asyncio.run(_serve(Options(**options)))
     except ConfigError as error:

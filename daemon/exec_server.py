@@ -89,9 +89,7 @@ class ExecServer:
 
     async def run(self) -> None:
         """Serve until cancelled; then refuse new calls and let those that run end."""
-        await asyncio.to_thread(self.spool.prepare)
-        self._replay(await asyncio.to_thread(self.spool.pending))
-        listener = exec_socket.bind(self._path)
+        listener = await self._bind()
         inode = self._path.stat().st_ino
         loop = asyncio.get_running_loop()
         loop.add_reader(listener, self._accept, listener)
@@ -102,6 +100,17 @@ class ExecServer:
             exec_socket.unbind(self._path, inode)
             listener.close()
             await self._drain()
+
+    async def _bind(self) -> socket.socket:
+        """The listening socket; until it can be had, the agent does what else it is there for."""
+        while True:
+            try:
+                await asyncio.to_thread(self.spool.prepare)
+                self._replay(await asyncio.to_thread(self.spool.pending))
+                return exec_socket.bind(self._path)
+            except OSError as error:
+                _log.error("no launcher can call", socket=str(self._path), error=str(error))
+            await asyncio.sleep(RETRY_S)
 
     async def _drain(self) -> None:
         if self._tasks:

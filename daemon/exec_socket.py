@@ -24,18 +24,21 @@ def bind(path: Path) -> socket.socket:
     It takes its name only when it listens, so a launcher finds the old agent or the new one.
     """
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    new.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    new = f".{path.name}.{os.getpid()}"
     try:
-        listener.bind(str(new))
-        new.chmod(0o600)
+        path.with_name(new).unlink(missing_ok=True)
+        listener.bind(f"/proc/self/fd/{folder}/{new}")  # a long path does not fit otherwise
+        path.with_name(new).chmod(0o600)
         listener.listen(BACKLOG)
-        new.replace(path)
+        path.with_name(new).replace(path)
     except BaseException:
         listener.close()
-        new.unlink(missing_ok=True)
+        path.with_name(new).unlink(missing_ok=True)
         raise
+    finally:
+        os.close(folder)
     return listener
 
 

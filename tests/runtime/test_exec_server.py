@@ -75,7 +75,7 @@ async def serving(launcher: Launcher, door: RecordingDoor) -> AsyncIterator[Exec
 async def run(
     launcher: Launcher, command: str, **variables: str
 ) -> "subprocess.CompletedProcess[bytes]":
-    return await asyncio.to_thread(lambda: launcher.run(command, **variables))
+    return await asyncio.to_thread(lambda: launcher.run(command, stdin=CONF, **variables))
 
 
 def exchange(path: Path, parts: Sequence[bytes]) -> bytes:
@@ -113,6 +113,21 @@ async def test_the_socket_is_roots_alone_and_goes_with_its_server(launcher: Laun
         assert stat.S_IMODE(launcher.socket.stat().st_mode) == 0o600
         assert stat.S_IMODE(launcher.spool.stat().st_mode) == 0o700
     assert not launcher.socket.exists()
+
+
+async def test_an_agent_that_cannot_be_called_goes_on_trying(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exec_server, "RETRY_S", 0.01)
+    launcher.socket.mkdir()
+    server = ExecServer(launcher.socket, {Kind.CNI: RecordingDoor()})
+    task = asyncio.create_task(server.run())
+    await until(launcher.spool.is_dir)
+    launcher.socket.rmdir()
+    await until(launcher.socket.is_socket)
+    assert (await run(launcher, "ADD")).returncode == 0
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def test_who_is_not_root_is_refused(
