@@ -6,7 +6,7 @@ recorded is asked first, but the kernel has the last word.
 
 import os
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -52,7 +52,7 @@ from ringbolt.network.recorded import (
 from ringbolt.network.settings import Mode, NetworkName, Settings
 from ringbolt.network.sweeper import Sweeper
 from ringbolt.network.uplink import find_uplink_mtu
-from ringbolt.network.wiring import Site
+from ringbolt.network.wiring import PodSocket, Site
 
 
 class Network:
@@ -91,18 +91,19 @@ class Network:
         Raises ExhaustedError, ConflictError, InvalidError, TryAgainError, NotAvailableError, and
         OSError of the kernel; then nothing of it is left.
         """
-        bridge = self._bridge(attach.settings)
-        with ExitStack() as undo:
+        versions = _versions(attach)
+        with PodSocket(attach.netns_fd, versions) as inside, ExitStack() as undo:
+            bridge = self._bridge(attach.settings)
             got = self._acquire(attach)
             if got.fresh:
                 undo.callback(self._release, got.lease)
             if got.replaced:
                 self._remove(got.replaced)
+                self._sweeper.sweep()
             plan = self._plan(attach, got.lease, bridge)
-            with wiring.open_pod(attach.netns_fd, plan.versions) as pod:
-                index = bridge.index if bridge else None
-                site = Site(self._node, pod, attach.netns_fd, index)
-                plan = self._apply(site, plan, got, undo)
+            index = bridge.index if bridge else None
+            site = Site(self._node, inside.get(), attach.netns_fd, index)
+            plan = self._apply(site, plan, got, undo)
             self._filter(attach.settings, plan, undo)
             undo.pop_all()
         return plan_result(plan, bridge.mtu if bridge else 0)
@@ -112,14 +113,20 @@ class Network:
 
         Raises TryAgainError or NotAvailableError if the lease could not be given back.
         """
-        lease = self.leases.find(detach.settings.name, detach.key)
-        if detach.netns_fd is not None:
-            with suppress(FileNotFoundError):
+        with ExitStack() as undo:
+            inside = None
+            if detach.netns_fd is not None:
+                inside = undo.enter_context(PodSocket(detach.netns_fd))
+            lease = self.leases.find(detach.settings.name, detach.key)
+            if inside:
                 unknown = lease is None or lease.netns == NOWHERE
-                wiring.free_name(detach.netns_fd, detach.ifname, delete=unknown)
-        if lease:
-            self._remove(lease)
+                wiring.free_name(inside.get(), detach.ifname, delete=unknown)
+            if lease is None:
+                return
+            marked = self._remove(lease)
             self.leases.release(lease, detach.settings.cool_down_s)
+        if marked:
+            self._sweeper.sweep()
 
     def check(self, attach: Attach, attached: Attached) -> None:
         """Compare the kernel with what was set up.
@@ -136,8 +143,8 @@ class Network:
             if bridge is None:
                 raise DriftError(f"the bridge {settings.bridge} is gone or down")
         plan = replace(self._plan(attach, lease, bridge), mtu=ANY_MTU)
-        with wiring.open_pod(attach.netns_fd, frozenset()) as pod:
-            site = Site(self._node, pod, attach.netns_fd, bridge.index if bridge else None)
+        with PodSocket(attach.netns_fd) as inside:
+            site = Site(self._node, inside.get(), attach.netns_fd, bridge.index if bridge else None)
             faults = list(find_drift(site, plan))
         mine = {one.address for one in plan.addresses}
         foreign = [one for one in attached.addresses if one.address not in mine]
@@ -165,14 +172,15 @@ class Network:
             if lease.network == settings.name and (why := death_of(lease, links, valid, now))
         ]
         failures: list[OSError] = []
+        marked = wiring.doom(self._node, *orphans)
         for lease, _why in deaths:
             try:
-                self._remove(lease)
+                marked |= self._remove(lease)
             except OSError as error:
                 failures.append(error)
                 continue
             self.leases.release(lease, settings.cool_down_s)
-        if wiring.doom(self._node, *orphans):
+        if marked:
             self._sweeper.sweep()
         if failures:
             raise failures[0]
@@ -246,8 +254,8 @@ class Network:
                 return []
             undo.callback(os.close, netns_fd)
             plan = self._plan(attach_of(settings, lease, record, netns_fd), lease, bridge)
-            pod = undo.enter_context(wiring.open_pod(netns_fd, frozenset()))
-            site = Site(self._node, pod, netns_fd, bridge.index if bridge else None)
+            pod = undo.enter_context(PodSocket(netns_fd))
+            site = Site(self._node, pod.get(), netns_fd, bridge.index if bridge else None)
             faults = find_drift(site, plan)
             if faults and wiring.is_connected(site, plan):
                 mend(site, plan)
@@ -347,16 +355,15 @@ class Network:
         if wiring.doom(self._node, plan.host_name, ifb_name(plan.host_name)):
             wiring.delete_doomed(self._node)
 
-    def _remove(self, lease: Lease) -> None:
-        """Everything of a lease but the lease; content with what is gone."""
+    def _remove(self, lease: Lease) -> bool:
+        """Everything of a lease but the lease; whether there are links to sweep."""
         record = Record.from_json(lease.note)
         addresses = addresses_of(lease, record)
         if record.ports:
             self._firewall.close_ports(record.ports, addresses)
         if record.mode is Mode.BRIDGE:
             wiring.forget_neighbours(self._node, record.bridge, addresses)
-        if wiring.doom(self._node, *names_of(lease, record)):
-            self._sweeper.sweep()
+        return wiring.doom(self._node, *names_of(lease, record))
 
     def _release(self, lease: Lease) -> None:
         self.leases.release(lease)
@@ -375,3 +382,10 @@ def _request(attach: Attach) -> Request:
         Record.of(attach).to_json(),
         attach.settings.cool_down_s,
     )
+
+
+def _versions(attach: Attach) -> frozenset[int]:
+    """The families that the pod will have."""
+    if attach.given:
+        return frozenset(one.address.version for one in attach.given.addresses)
+    return frozenset(ranges[0].subnet.version for ranges in attach.settings.ranges if ranges)

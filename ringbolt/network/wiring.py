@@ -7,7 +7,9 @@ each end. It waits for nothing, dumps nothing and polls nothing.
 import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 from ringbolt.linux import link, neighbour, network_namespace, route, sysctl
 from ringbolt.linux.link import Change, End, Port
@@ -34,18 +36,38 @@ _NAME_TRIES = 8
 _VETH_QUEUES = 1
 
 
-def open_pod(netns_fd: int, versions: frozenset[int]) -> Socket:
-    """A socket inside the pod's namespace, where IPv6 (if used) will not test for duplicates.
+class PodSocket:
+    """A socket inside the pod's namespace, opened while the node's side is being looked after.
 
-    The link-local address that comes up with the link could not be used for a second otherwise.
+    Where IPv6 is used (`versions`) the namespace is told not to test for duplicates: the link-local
+    address that comes up with the link could not be used for a second otherwise. Use it in `with`.
     """
 
-    def enter() -> Socket:
-        if max(versions, default=0) > pool.IPV4:
-            _calm_ipv6()
-        return Socket()
+    def __init__(self, netns_fd: int, versions: frozenset[int] = frozenset()) -> None:
+        def enter() -> Socket:
+            if max(versions, default=0) > pool.IPV4:
+                _calm_ipv6()
+            return Socket()
 
-    return network_namespace.inside(netns_fd, enter)
+        self._pending: Callable[[], Socket] | None = network_namespace.begin(netns_fd, enter)
+        self._opened: Socket | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it, if it came to be."""
+        with suppress(OSError):
+            self.get().close()
+
+    def get(self) -> Socket:
+        """The socket. Raises OSError (EBADF, ENOENT: the namespace is gone)."""
+        if self._pending:
+            pending, self._pending = self._pending, None
+            self._opened = pending()
+        if self._opened is None:
+            raise OSError(errno.EBADF, "the pod's namespace could not be entered")
+        return self._opened
 
 
 def _calm_ipv6() -> None:
@@ -200,19 +222,18 @@ def delete_doomed(node: Socket) -> None:
     node.request([link.delete_group(DOOMED_GROUP).forgiving(errno.ENODEV)])
 
 
-def free_name(netns_fd: int, ifname: str, *, delete: bool) -> None:
+def free_name(pod: Socket, ifname: str, *, delete: bool) -> None:
     """Make the interface's name free for the next one, before the link itself is gone.
 
     `delete` waits for the link to go: where nobody knows the node's end to delete it by. Forgives
     a link that is gone. A kernel that renames no link that is up (before 6.2) has it deleted too.
     """
-    with Socket(netns=netns_fd) as pod:
-        found = link.find(pod, ifname)
-        if found is None or found.kind != "veth":
-            return
-        if not delete and _rename_away(pod, found.index):
-            return
-        pod.request([link.delete_link(found.index).forgiving(errno.ENODEV)])
+    found = link.find(pod, ifname)
+    if found is None or found.kind != "veth":
+        return
+    if not delete and _rename_away(pod, found.index):
+        return
+    pod.request([link.delete_link(found.index).forgiving(errno.ENODEV)])
 
 
 def _rename_away(pod: Socket, index: int) -> bool:
