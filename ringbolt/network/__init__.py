@@ -2,5 +2,7 @@
 
 `network` is its door; `settings`, `attachment` and `errors` are what passes through it. `leases`
 say who has what, `plan` what shall be, `wiring`, `bridge`, `firewall` and `shaping` do it, `drift`
-and `collection` look after it. Synchronous, without a wire: no CNI words, no gRPC, no asyncio enter.
+and `collection` look after it.
+
+Synchronous, without a wire: no CNI words, no gRPC, no asyncio enter.
 """

@@ -33,7 +33,8 @@ class Firewall:
     def __init__(self, recorded: Callable[[], Iterable[Element]]) -> None:
         self._recorded = recorded
         self._networks: dict[NetworkName, Settings] = {}
-        self._opened: tuple[Nftables, Socket] | None = None
+        self._opened: Nftables | None = None
+        self._socket: Socket | None = None
         self._closing = ExitStack()
         self._turn = threading.Lock()
 
@@ -62,7 +63,7 @@ class Firewall:
         """Whether the network is in the table; asked without reading the table."""
         _family, table = ruleset.TABLE.split()
         chain = ruleset.chain_of(settings.name)
-        return nft_lookup.has_chain(self._kernel()[1], nft_lookup.NFPROTO_INET, table, chain)
+        return nft_lookup.has_chain(self._netfilter, nft_lookup.NFPROTO_INET, table, chain)
 
     def rebuild(self) -> None:
         """Make the table again, with every known network and every recorded host port."""
@@ -93,6 +94,25 @@ class Firewall:
                 raise
             self._delete(elements)
         self._forget_flows(ports)
+
+    def prune(self) -> int:
+        """Delete host ports that nobody has on record: what a crash left. How many there were."""
+        listed: list[Element] = []
+        try:
+            for name in ruleset.MAPS:
+                found = self._nft.run(f"list map {ruleset.TABLE} {name}\n")
+                listed += [
+                    e for one in found if "map" in one for e in ruleset.parse_elements(one["map"])
+                ]
+        except NftError as error:
+            if error.errno == errno.ENOENT:
+                return 0
+            raise
+        # In this order: an element is made after its record, so none is too young for it.
+        recorded = set(self._recorded())
+        stray = [one for one in listed if one not in recorded]
+        self._delete(stray)
+        return len(stray)
 
     def foreign_drops(self) -> list[str]:
         """Chains of others that drop what the node forwards, as `ip filter FORWARD`.
@@ -126,18 +146,20 @@ class Firewall:
 
     @property
     def _nft(self) -> Nftables:
-        return self._kernel()[0]
-
-    def _kernel(self) -> tuple[Nftables, Socket]:
         with self._turn:
             if self._opened is None:
                 try:
-                    nft = self._closing.enter_context(Nftables())
+                    self._opened = self._closing.enter_context(Nftables())
                 except FileNotFoundError as error:
                     raise NotAvailableError(str(error.strerror)) from error
-                flows = self._closing.enter_context(Socket(NETLINK_NETFILTER))
-                self._opened = (nft, flows)
             return self._opened
+
+    @property
+    def _netfilter(self) -> Socket:
+        with self._turn:
+            if self._socket is None:
+                self._socket = self._closing.enter_context(Socket(NETLINK_NETFILTER))
+            return self._socket
 
     def _rebuild(self, nft: Nftables) -> None:
         known = self._networks.values()
@@ -155,7 +177,7 @@ class Firewall:
 
     def _forget_flows(self, ports: tuple[PortMapping, ...]) -> None:
         for port in ruleset.udp_ports(ports):
-            conntrack.delete_flows(self._kernel()[1], conntrack.Pattern(destination_port=port))
+            conntrack.delete_flows(self._netfilter, conntrack.Pattern(destination_port=port))
 
 
 def route_localhost(link: str) -> None:

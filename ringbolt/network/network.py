@@ -182,6 +182,8 @@ class Network:
             self.leases.release(lease, settings.cool_down_s)
         if marked:
             self._sweeper.sweep()
+        if valid is not None and self._firewall.is_there(settings):
+            self._firewall.prune()
         if failures:
             raise failures[0]
         gone = tuple(attachment_of(lease) for lease, _why in deaths)

@@ -7,8 +7,9 @@ costs no rule, and its ports one element each.
 Priorities: the guard sees packets before conntrack turns answers back to 127.0.0.1.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2s
+from typing import Any
 
 from ringbolt.network import pool
 from ringbolt.network.attachment import PortMapping, Protocol
@@ -155,6 +156,20 @@ def _first_of_each(addresses: tuple[IpAddress, ...]) -> list[IpAddress]:
     for one in addresses:
         first.setdefault(one.version, one)
     return list(first.values())
+
+
+MAPS = ("ports4", "ports_at4", "ports6", "ports_at6")
+_PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
+
+
+def parse_elements(listed: Mapping[str, Any]) -> list[Element]:
+    """The elements of a map as libnftables-json(5) lists it: {"name": ..., "elem": [[key, to]]}."""
+    found: list[Element] = []
+    for key, to in listed.get("elem", ()):
+        protocol, *rest = key["concat"]
+        words = [_PROTOCOLS.get(protocol, str(protocol)), *map(str, rest)]
+        found.append((listed["name"], " . ".join(words), " . ".join(map(str, to["concat"]))))
+    return found
 
 
 def add_elements(elements: Iterable[Element]) -> str:
