@@ -17,7 +17,9 @@ LAZY = {
     "config": "daemon.config_check:config",
     "devices": "daemon.devices_command:devices",
     "explain": "daemon.explain_command:explain",
+    "install": "daemon.install_command:install",
     "sandbox": "ringbolt.sandbox.command:sandbox",
+    "uninstall": "daemon.install_command:uninstall",
 }
 
 

@@ -1,0 +1,162 @@
+"""`ringbolt install` and `ringbolt uninstall`: the plugin and its configuration, on this node.
+
+What is done in which order, and what is worth saying about it.
+"""
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from cni.codes import CniError
+from daemon import cni_conflist, cni_install
+from daemon.command_options import CONFIG, RUN_DIR, F, path_option
+from daemon.config import load
+from daemon.problem import ConfigError
+from ringbolt.network.errors import NetworkError
+
+_PROGRAM_MODE = 0o755
+_CONFLIST_MODE = 0o644
+_PATH: Any = click.Path(path_type=Path)
+
+
+def _places(command: F) -> F:
+    """The options that both commands have."""
+    options = (
+        path_option("--cni-bin-dir", "/opt/cni/bin", "Where runtimes seek CNI plugins."),
+        path_option("--cni-conf-dir", "/etc/cni/net.d", "Where runtimes seek networks."),
+        click.option("--flexvolume-dir", type=_PATH, help="Not there yet: said and passed over."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_places
+@CONFIG
+@click.option("--launcher", type=_PATH, help="The program to install; default: the package's own.")
+def install(
+    cni_bin_dir: Path,
+    cni_conf_dir: Path,
+    flexvolume_dir: Path | None,
+    config: Path,
+    launcher: Path | None,
+) -> None:
+    """Give this node's pods the network that the configuration describes."""
+    _pass_over(flexvolume_dir)
+    content = _read_conflist(config)
+    program = _read_launcher(launcher)
+    _place(cni_bin_dir / cni_conflist.PLUGIN, program, _PROGRAM_MODE)
+    path = cni_conf_dir / cni_conflist.NAME
+    _place(path, content, _CONFLIST_MODE)
+    with _refusing(path):
+        cni_install.announce(path)
+    _warn(cni_bin_dir, cni_conf_dir)
+
+
+@click.command()
+@_places
+@CONFIG
+@RUN_DIR
+@click.option("--force", is_flag=True, help="Remove the plugin though pods are attached.")
+def uninstall(
+    cni_bin_dir: Path,
+    cni_conf_dir: Path,
+    flexvolume_dir: Path | None,
+    config: Path,  # noqa: ARG001 - it is called with the options of `install`
+    run_dir: Path,
+    *,
+    force: bool,
+) -> None:
+    """Take away what `install` put here; the plugin stays while pods need it to be detached."""
+    _pass_over(flexvolume_dir)
+    _remove(cni_conf_dir / cni_conflist.NAME)
+    program = cni_bin_dir / cni_conflist.PLUGIN
+    reason = "" if force else _why_needed(run_dir)
+    if not reason:
+        _remove(program)
+    elif program.exists():
+        _tell(f"{program} stays: {reason}; uninstall again once they are gone, or with --force")
+
+
+def _read_conflist(config: Path) -> bytes:
+    try:
+        network = load(config).network
+        if network is None:
+            _fail(f"{config} has no `network:` section, so there is no network to install")
+        return cni_conflist.conflist(network)
+    except ConfigError as error:
+        for problem in error.problems:
+            _tell(str(problem))
+        sys.exit(1)
+    except CniError as error:
+        _fail(f"{config}: network: {error}")
+
+
+def _read_launcher(asked: Path | None) -> bytes:
+    try:
+        return (asked or cni_install.find_launcher()).read_bytes()
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}; build it with launcher/build build/launcher")
+
+
+def _place(path: Path, content: bytes, mode: int) -> None:
+    with _refusing(path):
+        changed = cni_install.place(path, content, mode)
+    click.echo(f"{'installed' if changed else 'is up to date:'} {path}")
+
+
+def _remove(path: Path) -> None:
+    with _refusing(path):
+        removed = cni_install.remove(path)
+    click.echo(f"{'removed' if removed else 'was not there:'} {path}")
+
+
+def _why_needed(run_dir: Path) -> str:
+    try:
+        count = cni_install.count_attached(run_dir)
+    except (NetworkError, OSError) as error:
+        return f"whether pods are attached cannot be read ({error})"
+    return f"it must detach the pods that are still attached ({count})" if count else ""
+
+
+def _warn(bin_dir: Path, conf_dir: Path) -> None:
+    """Say what keeps a runtime from using what was installed."""
+    with _refusing(conf_dir):
+        names = [path.name for path in conf_dir.iterdir() if not path.is_dir()]
+    if first := cni_conflist.preferred(names):
+        _tell(
+            f"warning: runtimes use {conf_dir / first[0]} and not {cni_conflist.NAME}, which"
+            " comes after it; move it away once its pods are gone"
+        )
+    if not (bin_dir / "loopback").exists():
+        _tell(
+            f"warning: {bin_dir} has no loopback plugin, without which containerd starts no pod"
+            " unless use_internal_loopback is set"
+        )
+
+
+def _pass_over(flexvolume_dir: Path | None) -> None:
+    if flexvolume_dir is not None:
+        _tell(f"warning: FlexVolume is not there yet; {flexvolume_dir} is left as it is")
+
+
+@contextmanager
+def _refusing(path: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        _fail(f"{path}: {error.strerror}; run it as root, with this folder writable")
+
+
+def _fail(reason: str) -> NoReturn:
+    _tell(f"error: {reason}")
+    sys.exit(1)
+
+
+def _tell(text: str) -> None:
+    click.echo(text, err=True)
