@@ -8,7 +8,7 @@ import os
 import platform
 import stat
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -19,13 +19,13 @@ _SOURCE = Path(__file__).parents[1] / "build" / "launcher"
 _INSTALLED = Path(sys.prefix, "share", "ringbolt", "launcher")
 
 
-def find_launcher() -> Path:
-    """The launcher for this kind of machine, as the package or a development install built it."""
-    name = f"launcher-{platform.machine()}"
-    for place in (_SOURCE / name, _INSTALLED / name):
-        if place.is_file():
-            return place
-    raise FileNotFoundError(2, "no launcher was built", f"{_SOURCE / name}, {_INSTALLED / name}")
+def find_launcher(folders: Sequence[Path] = (_SOURCE, _INSTALLED)) -> Path:
+    """The launcher for this kind of machine, as a development install or the package built it."""
+    places = [folder / f"launcher-{platform.machine()}" for folder in folders]
+    if found := next((place for place in places if place.is_file()), None):
+        return found
+    looked = " and ".join(map(str, places))
+    raise FileNotFoundError(2, "no launcher was built for this kind of machine", looked)
 
 
 def place(path: Path, content: bytes, mode: int) -> bool:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import platform
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from cni.fields import Fields
 from cni.network_settings import read_settings
 from daemon.cli import cli
 from daemon.cni_conflist import NAME, conflist, preferred
+from daemon.cni_install import find_launcher
 from daemon.options import AddressRange, Bandwidth, NetworkMode, NetworkOptions, Route
 from ringbolt.network.attachment import ContainerId, InterfaceName, Key
 from ringbolt.network.leases import Leases, Netns, Request
@@ -163,6 +165,13 @@ def test_a_program_that_runs_is_replaced_and_not_written_over(node: Node) -> Non
     assert node.program.read_bytes() == b"a newer one"
 
 
+def test_a_program_that_lost_its_mode_is_mended(node: Node) -> None:
+    node.install()
+    node.program.chmod(0o644)
+    assert node.install().exit_code == 0
+    assert node.program.stat().st_mode & 0o7777 == 0o755
+
+
 def test_what_an_interrupted_install_left_is_no_obstacle(node: Node) -> None:
     node.conf.mkdir()
     (node.conf / f".{NAME}.new").write_text("half")
@@ -212,6 +221,19 @@ def test_a_network_that_nobody_can_serve_changes_nothing(node: Node, text: str, 
     assert said in done.stderr
     assert names(node.bin) == ["loopback"]
     assert not node.conf.exists()
+
+
+def test_the_launcher_for_this_kind_of_machine_is_found(tmp_path: Path) -> None:
+    built, packaged = tmp_path / "build", tmp_path / "share"
+    for folder in (built, packaged):
+        folder.mkdir()
+    (built / "launcher-pdp11").touch()
+    with pytest.raises(FileNotFoundError, match="no launcher was built") as caught:
+        find_launcher((built, packaged))
+    assert str(packaged) in str(caught.value)
+    own = packaged / f"launcher-{platform.machine()}"
+    own.touch()
+    assert find_launcher((built, packaged)) == own
 
 
 def test_without_a_launcher_nothing_is_installed(node: Node) -> None:
