@@ -2,14 +2,17 @@
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from cni.codes import CniError, Code
 from ringbolt.network.settings import IpAddress, IpInterface, IpNetwork
 
 _MAC = re.compile(r"(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}|(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}", re.ASCII)
 _MULTICAST = 0x01
+_REMEMBERED = 512  # one network's settings come with each of its calls
 
 
+@lru_cache(_REMEMBERED)
 def parse_address(text: str, what: str) -> IpAddress:
     """`10.0.0.5`, or with a prefix that is not looked at. Raises CniError naming `what`."""
     try:
@@ -18,6 +21,7 @@ def parse_address(text: str, what: str) -> IpAddress:
         raise CniError(Code.INVALID_CONFIG, f'{what} "{text}" is no IP address') from None
 
 
+@lru_cache(_REMEMBERED)
 def parse_network(text: str, what: str) -> IpNetwork:
     """`10.0.0.0/24`. Raises CniError naming `what`."""
     try:
@@ -27,6 +31,7 @@ def parse_network(text: str, what: str) -> IpNetwork:
         raise CniError(Code.INVALID_CONFIG, message) from None
 
 
+@lru_cache(_REMEMBERED)
 def parse_interface(text: str, what: str) -> IpInterface:
     """`10.0.0.5/24`. Raises CniError naming `what`."""
     try:

@@ -132,7 +132,7 @@ def _served(call: Call, network: Network, facts: dict[str, str]) -> bytes:
     configuration = read_configuration(fields, call.stdin)
     _check_version(environment.command, configuration.version)
     wire = _VERBS[environment.command](_Request(call, environment, configuration, network))
-    return json.dumps(wire, indent=4).encode() if wire else b""
+    return json.dumps(wire).encode() if wire else b""  # indented it would cost a tenth of the call
 
 
 def _check_version(command: Command, version: str) -> None:

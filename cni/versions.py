@@ -1,6 +1,7 @@
 """Versions of the contract: which are served, how they compare."""
 
 import re
+from functools import lru_cache
 
 from cni.codes import CniError, Code
 
@@ -12,6 +13,7 @@ _PART_NAMES = ("major", "minor", "micro")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
+@lru_cache(64)
 def parse_version(text: str) -> Parts:
     """`1.1.0`, `1.1` or `1`; empty is 0.1.0. Raises CniError (decoding failure)."""
     if not text:
