@@ -114,7 +114,7 @@ def launcher(
 @pytest.fixture(params=["python -m cni", "launcher and agent"])
 def plugin(request: pytest.FixtureRequest, tmp_path: Path, launcher: Path) -> Iterator[Plugin]:
     with ExitStack() as undo:
-        undo.callback(_remove_bridge)
+        undo.callback(remove_bridge)
         if request.param == "python -m cni":
             yield Exec((sys.executable, "-m", "cni"), tmp_path / "run")
         else:
@@ -122,7 +122,7 @@ def plugin(request: pytest.FixtureRequest, tmp_path: Path, launcher: Path) -> It
             yield Exec((str(launcher),), tmp_path / "run")
 
 
-def _remove_bridge() -> None:
+def remove_bridge() -> None:
     if "rb0" in links():
         run("ip", "link", "delete", "rb0")
 
@@ -207,7 +207,7 @@ def test_a_call_is_one_line_in_the_log_with_its_trace_and_nothing_secret(
 def test_an_agent_that_is_killed_and_replaced_loses_no_call(tmp_path: Path, launcher: Path) -> None:
     plugin = Exec((str(launcher),), tmp_path / "run")
     with ExitStack() as undo:
-        undo.callback(_remove_bridge)
+        undo.callback(remove_bridge)
         (a,) = undo.enter_context(pods("a"))
         with agent(tmp_path) as old:
             code, first = plugin.call("ADD", a)
