@@ -1,8 +1,8 @@
 """The room for a pod's network: interfaces, addresses, routes, host ports, limits.
 
 `network` is its door; `settings`, `attachment` and `errors` are what passes through it. `leases`
-say who has what, `plan` what shall be, `wiring`, `bridge`, `firewall` and `shaping` do it, `drift`
-and `collection` look after it.
+say who has what, `plan` what shall be, `wiring`, `bridge`, `firewall` and `shaping` do it, `upkeep`
+looks after it.
 
 Synchronous, without a wire: no CNI words, no gRPC, no asyncio enter.
 """
