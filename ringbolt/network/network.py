@@ -28,7 +28,7 @@ from ringbolt.network.ground import Ground
 from ringbolt.network.host_local import read_store
 from ringbolt.network.leases import NOWHERE, Acquired, Leases, Netns, Request
 from ringbolt.network.names import ifb_name
-from ringbolt.network.plan import Plan, plan_result
+from ringbolt.network.plan import Plan, plan_result, settings_with
 from ringbolt.network.record import Record
 from ringbolt.network.recorded import attachment_of
 from ringbolt.network.settings import Mode, NetworkName, Settings
@@ -69,8 +69,9 @@ class Network:
         OSError of the kernel; then nothing of it is left.
         """
         versions = _versions(attach)
+        settings = settings_with(attach.settings, attach.given.addresses if attach.given else ())
         with PodSocket(attach.netns_fd, versions) as inside, ExitStack() as undo:
-            bridge = self._ground.bridge(attach.settings)
+            bridge = self._ground.bridge(settings)
             got = self._acquire(attach)
             if got.fresh:
                 undo.callback(self._ground.leases.release, got.lease)
@@ -81,7 +82,7 @@ class Network:
             index = bridge.index if bridge else None
             site = Site(self._ground.node, inside.get(), attach.netns_fd, index)
             plan = self._apply(site, plan, got, undo)
-            self._filter(attach.settings, plan, undo)
+            self._filter(settings, plan, undo)
             undo.pop_all()
         return plan_result(plan, bridge.mtu if bridge else 0)
 

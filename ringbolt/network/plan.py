@@ -5,7 +5,8 @@ made twice is the same plan, and what is there can be compared with it.
 """
 
 import ipaddress
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from hashlib import blake2s
 
 from ringbolt.network import pool
@@ -18,10 +19,20 @@ from ringbolt.network.attachment import (
     PortMapping,
 )
 from ringbolt.network.leases import Lease
-from ringbolt.network.settings import Dns, IpAddress, IpNetwork, Mode, Route, Settings
+from ringbolt.network.settings import (
+    Dns,
+    IpAddress,
+    IpNetwork,
+    Mode,
+    Range,
+    RangeSet,
+    Route,
+    Settings,
+)
 
 DEFAULT_MTU = 1500
 _SMALLEST_IPV6_MTU = 1280
+_FEWEST_ADDRESSES = 2
 _POD_PREFIX = "0a:58"
 _NODE_PREFIX = "0e:58"
 
@@ -89,17 +100,41 @@ def plan_attachment(attach: Attach, lease: Lease, mtu: int, bridge_mac: str) -> 
     )
 
 
+def settings_with(settings: Settings, given: Iterable[PodAddress]) -> Settings:
+    """The settings with the subnets of another address management where they name no ranges.
+
+    The bridge has its gateways too, and masquerading goes by its subnets.
+    """
+    if settings.ranges:
+        return settings
+    found: dict[IpNetwork, RangeSet] = {}
+    for one in given:
+        subnet = one.address.network
+        if one.gateway or subnet.num_addresses > _FEWEST_ADDRESSES:
+            found.setdefault(subnet, (Range(subnet, gateway=one.gateway),))
+    return replace(settings, ranges=tuple(found.values()))
+
+
 def plan_addresses(attach: Attach, lease: Lease) -> tuple[PodAddress, ...]:
     """The pod's addresses with prefixes: of the subnet, or of one address in mode ROUTED."""
     index = 2 if attach.settings.mode is Mode.BRIDGE else 1
     if attach.given:
-        found = [(one.address, one.gateway) for one in attach.given.addresses]
+        found = [(one.address, _gateway_of(one, attach)) for one in attach.given.addresses]
     else:
         sets = attach.settings.ranges
         found = [pool.interface_of(address, sets) for address in lease.addresses]
     if attach.settings.mode is Mode.ROUTED:
         found = [(pool.whole(one.ip), gateway) for one, gateway in found]
     return tuple(PodAddress(address, gateway, index) for address, gateway in found)
+
+
+def _gateway_of(one: PodAddress, attach: Attach) -> IpAddress | None:
+    """The given gateway, or the one that this node is then: the subnet's first address."""
+    if one.gateway or not attach.settings.gateway:
+        return one.gateway
+    for ranges in settings_with(attach.settings, (one,)).ranges:
+        return pool.gateway_of(ranges[0])
+    return None
 
 
 def plan_routes(attach: Attach, addresses: tuple[PodAddress, ...]) -> tuple[Route, ...]:

@@ -18,8 +18,13 @@ from ringbolt.network.errors import (
 )
 from ringbolt.network.ground import Ground
 from ringbolt.network.leases import Lease
+from ringbolt.network.plan import settings_with
 from ringbolt.network.record import Record
-from ringbolt.network.recorded import attach_of, attachment_of, open_namespace_of
+from ringbolt.network.recorded import (
+    attach_of,
+    attachment_of,
+    open_namespace_of,
+)
 from ringbolt.network.settings import Mode, Settings
 from ringbolt.network.wiring import PodSocket, Site
 
@@ -140,6 +145,8 @@ class Upkeep:
         leases = self._ground.leases.all(settings.name)
         if not leases:
             return ()
+        records = [Record.from_json(lease.note) for lease in leases]
+        settings = settings_with(settings, (one for record in records for one in record.given))
         found: list[str] = []
         failures: list[OSError] = []
         if settings.masquerade and self._ground.firewall.ensure(settings):

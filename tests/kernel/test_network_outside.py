@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ringbolt.network.attachment import PortMapping, Protocol
+from ringbolt.network.attachment import Given, PodAddress, PortMapping, Protocol
 from ringbolt.network.errors import ConflictError
 from ringbolt.network.settings import Mode, Settings
 from tests.kernel.network_lab import (
@@ -83,6 +83,27 @@ def test_what_is_exempt_sees_the_pod(tmp_path: Path) -> None:
         world.run("ip", "route", "add", "10.88.0.0/24", "via", "192.0.2.1")
         with serving(world, 80):
             assert dial(a, "192.0.2.2", 80) == "10.88.0.2"
+
+
+@both_modes
+def test_pods_with_addresses_of_another_management_leave_and_come_back_as_well(
+    tmp_path: Path, settings: Settings
+) -> None:
+    settings = replace(settings, ranges=())
+    address = PodAddress(ipaddress.ip_interface("10.99.0.7/24"), ipaddress.ip_address("10.99.0.1"))
+    with network(tmp_path) as room, outside() as world, pods("a", "b") as (a, b):
+        wanted = attach(a, settings, given=Given((address,)), port_mappings=PORT, netns_path=a.path)
+        result = room.add(wanted)
+        room.check(wanted, result)
+        assert room.repair(settings) == ()
+        other = replace(address, address=ipaddress.ip_interface("10.99.0.8/24"), gateway=None)
+        room.add(attach(b, settings, given=Given((other,))))
+        with serving(world, 81), serving(a, 80):
+            assert dial(a, "192.0.2.2", 81) == "192.0.2.1"
+            assert dial(b, "192.0.2.2", 81) == "192.0.2.1"
+            assert dial(world, "192.0.2.1", 8080) == "192.0.2.2"
+        room.delete(detach(a, settings))
+        assert elements("ports4") == []
 
 
 @both_modes
