@@ -76,7 +76,7 @@ def new_pod(name: str = "pod") -> Pod:
     return pod
 
 
-def attach(pod: Pod, settings: Settings = SETTINGS, **more: Any) -> Attach:
+def attach(pod: Pod, settings: Settings = SETTINGS, /, **more: Any) -> Attach:
     wanted = Attach(
         ContainerId(pod.name), InterfaceName("eth0"), pod.fd, f"/run/netns/{pod.name}", settings
     )

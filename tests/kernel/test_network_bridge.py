@@ -1,10 +1,13 @@
 """Pods on a bridge, on the real kernel: what is made, that it works, that nothing is left."""
 
+import ipaddress
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ringbolt.network.attachment import Pod as PodOwner
 from ringbolt.network.errors import ConflictError
 from tests.kernel.network_lab import (
     SETTINGS,
@@ -147,3 +150,41 @@ def test_a_namespace_that_vanished_is_an_error_and_leaves_nothing(tmp_path: Path
         with pytest.raises(OSError, match="Bad file descriptor"):
             room.add(attach(a))
         assert room.leases.all() == ()
+
+
+def test_isolated_pods_reach_the_node_and_not_each_other(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, isolated=True)
+    with network(tmp_path) as room, pods("a", "b") as (a, b):
+        for one in (a, b):
+            room.add(attach(one, settings))
+        with serving(b, 80), serving(None, 81):
+            assert dial(a, "10.88.0.1", 81) == "10.88.0.2"
+            with pytest.raises(AssertionError, match=r"timed out|No route"):
+                dial(a, "10.88.0.3", 80)
+
+
+def test_an_address_a_mac_and_a_name_can_be_asked_for(tmp_path: Path) -> None:
+    wanted = (ipaddress.ip_address("10.88.0.99"), ipaddress.ip_address("fd00:88::99"))
+    pod = PodOwner("default", "web", "1")
+    with network(tmp_path) as room, pods("a") as (a,):
+        result = room.add(attach(a, addresses=wanted, mac="02:00:00:00:00:63", pod=pod))
+        assert addresses(result) == ["10.88.0.99/24", "fd00:88::99/64"]
+        (inside,) = a.ip("link", "show", "eth0")
+        assert inside["address"] == result.interfaces[2].mac == "02:00:00:00:00:63"
+        assert links()[host(result)]["ifalias"] == "default/web"
+        (one,) = room.attachments()
+        assert (one.pod, one.addresses, one.host_name) == (pod, wanted, host(result))
+
+
+def test_ipv6_that_a_runtime_switched_off_is_switched_on_for_those_who_use_it(
+    tmp_path: Path,
+) -> None:
+    only_four = replace(SETTINGS, ranges=SETTINGS.ranges[:1])
+    with network(tmp_path) as room, pods("a", "b") as (a, b):
+        for one in (a, b):
+            one.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
+        room.add(attach(a))
+        room.add(attach(b, only_four))
+        assert a.run("sysctl", "-n", "net.ipv6.conf.eth0.disable_ipv6").strip() == "0"
+        assert b.run("sysctl", "-n", "net.ipv6.conf.eth0.disable_ipv6").strip() == "1"
+        assert b.run("sysctl", "-n", "net.ipv6.conf.default.accept_dad").strip() == "1"
