@@ -271,7 +271,6 @@ static enum outcome receive(int fd, byte *to, word size) {
     else if (got == -EAGAIN || got == -EINTR) {
       if (!ready(fd, POLLIN, left_ms(verb->limit_ms))) return SLOW;
     } else return BROKEN;
-    if (!left_ms(verb->limit_ms)) return SLOW; /* a byte now and then is no answer either */
   }
   return ANSWERED;
 }
