@@ -6,6 +6,7 @@ only stop signal. Nothing is decided here.
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import json
 import signal
@@ -17,7 +18,7 @@ from pathlib import Path
 import ringbolt
 from cni.late_network import LateNetwork
 from daemon import report
-from daemon.config import Config
+from daemon.config import Config, difference
 from daemon.departures import Departures
 from daemon.directory_watch import DirectoryWatch
 from daemon.endpoint import Endpoint, unlink_leftovers
@@ -114,7 +115,7 @@ class Agent:
                 self._endless(self._inventory.run(), "inventory"),
                 self._endless(self._departures.run(self._inventory.hints.add), "departures"),
                 self._endless(Examinations(self._inventory).run(), "examinations"),
-                self._endless(self._reloading(), "configuration"),
+                self._endless(self._reloading(config), "configuration"),
                 self._endless(self._exec_server.run(), "exec calls"),
             ]
             for route in self._routes.values():  # also of resources that are configured no more
@@ -155,13 +156,13 @@ class Agent:
 
         return self._tasks.create_task(guarded(), name=name)
 
-    async def _reloading(self) -> None:
+    async def _reloading(self, config: Config) -> None:
         while True:
-            config = await self._config_file.next()
-            for route in self._routes.values():  # also of resources that are configured no more
-                unlink_leftovers(route.directory)
-            self._adopt(config)
-            _log.info("configuration adopted", resources=list(self._running))
+            new = await self._config_file.next()
+            self._adopt(new)
+            changes = dataclasses.asdict(difference(config, new))
+            _log.info("configuration adopted", resources=list(self._running), **changes)
+            config = new
 
     def _adopt(self, config: Config) -> None:
         """Start, stop and keep endpoints; the others' streams notice nothing."""

@@ -10,7 +10,7 @@ import click
 from daemon import logs
 from daemon.agent import Agent, Options
 from daemon.command_options import CONFIG, KUBELET_DIR, RUN_DIR, STATE_DIR, path_option
-from daemon.problem import ConfigError
+from daemon.refusal import telling_refusals
 
 PORT_MAX = 65535
 
@@ -57,11 +57,8 @@ def agent(*, log_format: str, log_level: str, **options: Any) -> None:
     logs.configure(log_format, log_level)
     options["socket"] = options["socket"] or options["run_dir"] / "agent.sock"
     try:
-        asyncio.run(_serve(Options(**options)))
-    except ConfigError as error:
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
-        sys.exit(1)
+        with telling_refusals():
+            asyncio.run(_serve(Options(**options)))
     except OSError as error:
         click.echo(f"ringbolt agent: {error}", err=True)
         sys.exit(1)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -10,7 +9,7 @@ import yaml
 
 from daemon import report
 from daemon.command_options import CONFIG, KUBELET_DIR, STATE_DIR
-from daemon.problem import ConfigError
+from daemon.refusal import telling_refusals
 from daemon.survey import Survey, survey
 
 _WIDTH_OF_A_PIPE = 1000
@@ -38,12 +37,8 @@ def devices(
     It looks by itself, without the agent; what the agent has judged of their health, and tells the
     kubelet, is on the agent's page /devices.
     """
-    try:
+    with telling_refusals():
         found = survey(config, kubelet_dir, state_dir)
-    except ConfigError as error:
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
-        sys.exit(1)
     if output == "table":
         _print_table(found, show_all=show_all)
         return

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from daemon.command_options import CONFIG, KUBELET_DIR, STATE_DIR
-from daemon.problem import ConfigError
+from daemon.refusal import telling_refusals
 from daemon.survey import survey
 from ringbolt.devices import explain as room
 from ringbolt.devices.clauses import Finding
@@ -29,12 +29,8 @@ def explain() -> None:
 @STATE_DIR
 def device(which: str, config: Path, kubelet_dir: Path, state_dir: Path) -> None:
     """Explain a device. Name it by /dev node, link, sysfs path, kernel name or device id."""
-    try:
+    with telling_refusals():
         found = survey(config, kubelet_dir, state_dir)
-    except ConfigError as error:
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
-        sys.exit(1)
     lines = list(describe(found.snapshot, which))
     for line in (*lines, *(f"note: {lack}" for lack in found.lacks)):
         click.echo(line, err=not lines)

@@ -30,14 +30,14 @@ def own_group() -> str | None:
 def create(group: str, allowed: Iterable[str]) -> None:
     """Make a group that denies all but the `allowed` rules (`c 10:229 rw`). Raises OSError."""
     os.mkdir(group)
-    _write(f"{group}/devices.deny", "a")
+    libc.write(f"{group}/devices.deny", "a")
     for rule in allowed:
-        _write(f"{group}/devices.allow", rule)
+        libc.write(f"{group}/devices.allow", rule)
 
 
 def join(group: str) -> None:
     """Move this process into the group."""
-    _write(f"{group}/cgroup.procs", "0")
+    libc.write(f"{group}/cgroup.procs", "0")
 
 
 def remove(group: str) -> None:
@@ -52,13 +52,3 @@ def remove(group: str) -> None:
             if time.monotonic() > deadline:
                 raise libc.failed(error.errno or 0, "rmdir", group) from None
             time.sleep(0.002)
-
-
-def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode("ascii"))
-    except OSError as error:
-        raise libc.failed(error.errno or 0, "write", path, text) from None
-    finally:
-        os.close(fd)

@@ -57,6 +57,17 @@ def failed(errno: int, operation: str, *arguments: object) -> OSError:
     return OSError(errno, f"{operation} {shown}: {os.strerror(errno)}")
 
 
+def write(path: str, text: str) -> None:
+    """Hand `text` to a file of the kernel's in one write. Raises OSError that names both."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode("ascii"))
+    except OSError as error:
+        raise failed(error.errno or 0, "write", path, text) from None
+    finally:
+        os.close(fd)
+
+
 def _shown(argument: object) -> str:
     if isinstance(argument, bytes):
         return os.fsdecode(argument)

@@ -41,9 +41,9 @@ def setns(path: str, kind: int) -> None:
 def map_self(uid: int, gid: int) -> None:
     """Make this process root of the user namespace it just made; `uid`, `gid` as seen outside."""
     # Without privilege the kernel demands it: groups that deny access could be dropped otherwise.
-    _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", f"0 {uid} 1")
-    _write("/proc/self/gid_map", f"0 {gid} 1")
+    libc.write("/proc/self/setgroups", "deny")
+    libc.write("/proc/self/uid_map", f"0 {uid} 1")
+    libc.write("/proc/self/gid_map", f"0 {gid} 1")
 
 
 def sethostname(name: str) -> None:
@@ -55,13 +55,3 @@ def in_initial_user_namespace() -> bool:
     """Whether uid 0 here is the machine's root."""
     with open("/proc/self/uid_map", encoding="ascii") as file:
         return [int(word) for word in file.read().split()] == [0, 0, _WHOLE_RANGE]
-
-
-def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode("ascii"))
-    except OSError as error:
-        raise libc.failed(error.errno or 0, "write", path, text) from None
-    finally:
-        os.close(fd)
