@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ringbolt.devices import command
+from ringbolt.devices.command_environment import environment
 from ringbolt.devices.device import Device, Member
 from ringbolt.devices.resource import Check, Health
 from ringbolt.devices.tree import AttributeReader, SysPath
+from ringbolt.linux import command
 
 _NEVER_OPENED = {
     "tty": "opening raises DTR, which resets many boards and hangs up modems",
@@ -165,7 +166,7 @@ def _check_attributes(device: Device, rules: Health, read: AttributeReader) -> I
 
 def _check_command(device: Device, rules: Health) -> Verdict:
     try:
-        outcome = command.run(rules.command, command.environment(device), rules.timeout_s)
+        outcome = command.run(rules.command, environment(device), rules.timeout_s)
     except OSError as error:
         return Verdict(ok=False, reason=f"{rules.command[0]} cannot be run: {_words(error)}")
     if outcome.failure:

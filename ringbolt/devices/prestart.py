@@ -10,11 +10,12 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ringbolt.devices import command, health
+from ringbolt.devices import health
+from ringbolt.devices.command_environment import environment
 from ringbolt.devices.device import Device
 from ringbolt.devices.resource import PreStart
 from ringbolt.devices.tree import AttributeReader, SysPath
-from ringbolt.linux import openers, process, usbdevfs
+from ringbolt.linux import command, openers, process, usbdevfs
 
 _LOOK_EVERY_S = 0.1
 _SHOWN = 3
@@ -142,7 +143,7 @@ def _look(device: Device, machine: Machine) -> health.Verdict:
 
 def _command(device: Device, actions: PreStart, left_s: float) -> None:
     try:
-        outcome = command.run(actions.command, command.environment(device), max(left_s, 0.0))
+        outcome = command.run(actions.command, environment(device), max(left_s, 0.0))
     except OSError as error:
         raise PreStartError(f"{actions.command[0]} cannot be run ({error.strerror})") from error
     if outcome.failure:

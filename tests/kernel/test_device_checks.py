@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ringbolt.devices import command, health, prestart
+from ringbolt.devices import health, prestart
+from ringbolt.devices.command_environment import environment
 from ringbolt.devices.device import Device, DeviceId, Member
 from ringbolt.devices.prestart import Machine, PreStartError
 from ringbolt.devices.resource import Check, Health, PreStart, ResourceName
 from ringbolt.devices.tree import Node, SysPath
-from ringbolt.linux import openers, usbdevfs
+from ringbolt.linux import command, openers, usbdevfs
 
 ENV = {"PATH": "/usr/bin:/bin"}
 USB = SysPath("/devices/pci0000:00/0000:00:14.0/usb1/1-2")
@@ -57,7 +58,7 @@ def holder(terminal: str) -> Iterator[int]:
 
 def test_a_program_is_told_of_its_device_and_of_nothing_else() -> None:
     found = device("/dev/ttyUSB0", USB)
-    outcome = command.run(("/usr/bin/env",), command.environment(found), 10)
+    outcome = command.run(("/usr/bin/env",), environment(found), 10)
     told = dict(line.split("=", 1) for line in outcome.output.splitlines())
     assert set(told) - {"PATH", "LC_ALL"} == {
         f"RINGBOLT_{name}" for name in ("DEVICE", "RESOURCE", "NODES", "SYSFS")

@@ -1,6 +1,6 @@
-"""One program run for a device: bounded in time and output, and killed with all it started.
+"""One program run to its end: bounded in time and output, and killed with all it started.
 
-For `health` and `prestart`. No shell, no inherited environment, no standard input.
+No shell, no inherited environment. What is secret goes to its standard input, never into argv.
 """
 
 import contextlib
@@ -12,14 +12,17 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-
-from ringbolt.devices.device import Device
+from dataclasses import dataclass, field
 
 OUTPUT_BYTES = 4096
 """How much of the output is kept, from its beginning."""
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ENVIRONMENT: Mapping[str, str] = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C.UTF-8",
+}
+"""Where programs are found, and that they speak plain English in UTF-8."""
+
 _REAP_S = 1.0
 
 
@@ -40,23 +43,17 @@ class Outcome:
         return f"{how}: {line}" if line else how
 
 
-def environment(device: Device) -> Mapping[str, str]:
-    """What the program is told of the device: RINGBOLT_DEVICE (id), _RESOURCE, _NODES, _SYSFS.
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What a program is given: the descriptors keep their numbers in it."""
 
-    RINGBOLT_NODES holds the nodes on the host, separated by commas; RINGBOLT_SYSFS the physical
-    device's folder below /sys, empty where it has none.
-    """
-    return {
-        "PATH": _PATH,
-        "LC_ALL": "C.UTF-8",
-        "RINGBOLT_DEVICE": device.id,
-        "RINGBOLT_RESOURCE": device.resource,
-        "RINGBOLT_NODES": ",".join(member.dev_node for member in device.members),
-        "RINGBOLT_SYSFS": device.anchor.sys_path if device.anchor else "",
-    }
+    stdin: bytes = field(default=b"", repr=False)
+    fds: tuple[int, ...] = ()
 
 
-def run(argv: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Outcome:
+def run(
+    argv: Sequence[str], env: Mapping[str, str], timeout_s: float, handed: Handed = Handed()
+) -> Outcome:
     """Run `argv` for at most `timeout_s`; then its whole process group is killed.
 
     Returns as soon as the program itself ends, even if something that it left behind holds its
@@ -64,10 +61,13 @@ def run(argv: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Outcom
     """
     deadline = time.monotonic() + timeout_s
     with ExitStack() as undo:
+        stdin = _open_stdin(handed.stdin)
+        undo.callback(os.close, stdin)
         process = subprocess.Popen(
             argv,
             env=env,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
+            pass_fds=handed.fds,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -81,6 +81,15 @@ def run(argv: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Outcom
         in_time = bool(select.select([ended], [], [], 0)[0])
     code = process.returncode if in_time else None
     return Outcome(code, output.decode(errors="replace"))
+
+
+def _open_stdin(content: bytes) -> int:
+    """In memory, so that nothing has to be written while the program runs."""
+    fd = os.memfd_create("stdin", os.MFD_CLOEXEC)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 def _read(output: int, ended: int, deadline: float) -> Iterator[bytes]:
