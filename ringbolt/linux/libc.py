@@ -35,7 +35,7 @@ _libc.syscall.restype = ctypes.c_long
 
 def call(operation: str, *arguments: object) -> int:
     """The C function `operation`; strings go in as bytes. Raises OSError naming both."""
-    ready = [os.fsencode(a) if isinstance(a, str) else a for a in arguments]
+    ready = [encoded(a) if isinstance(a, str) else a for a in arguments]
     result = int(getattr(_libc, operation)(*ready))
     if result < 0:
         raise failed(ctypes.get_errno(), operation, *arguments)
@@ -44,11 +44,19 @@ def call(operation: str, *arguments: object) -> int:
 
 def syscall(operation: str, number: int, *arguments: object) -> int:
     """A system call that the C library may not know yet. Raises OSError as `call` does."""
-    ready = [os.fsencode(a) if isinstance(a, str) else a for a in arguments]
+    ready = [encoded(a) if isinstance(a, str) else a for a in arguments]
     result = int(_libc.syscall(ctypes.c_long(number), *ready))
     if result < 0:
         raise failed(ctypes.get_errno(), operation, *arguments)
     return result
+
+
+def encoded(text: str) -> bytes:
+    """A string for the kernel. Raises ValueError where it would end early."""
+    if "\0" in text:
+        message = f"embedded null byte in {text!r}"
+        raise ValueError(message)
+    return os.fsencode(text)
 
 
 def failed(errno: int, operation: str, *arguments: object) -> OSError:

@@ -17,9 +17,13 @@ MS_NOEXEC = 0x8
 MS_REMOUNT = 0x20
 MS_BIND = 0x1000
 MS_REC = 0x4000
+MS_UNBINDABLE = 0x20000
 MS_PRIVATE = 0x40000
+MS_SLAVE = 0x80000
+MS_SHARED = 0x100000
 MS_STRICTATIME = 0x1000000
 
+MNT_FORCE = 0x1
 MNT_DETACH = 0x2
 UMOUNT_NOFOLLOW = 0x8
 
@@ -27,7 +31,13 @@ MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_NOEXEC = 0x8
+MOUNT_ATTR_NOATIME = 0x10
+MOUNT_ATTR_STRICTATIME = 0x20
+MOUNT_ATTR_NODIRATIME = 0x80
+MOUNT_ATTR_IDMAP = 0x100000
+MOUNT_ATTR_NOSYMFOLLOW = 0x200000
 AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 _NR_MOUNT_SETATTR = 442
 
@@ -58,19 +68,40 @@ def make_private(target: str) -> None:
     mount("", target, flags=MS_PRIVATE | MS_REC)
 
 
-def mount_setattr(target: str, attributes: int, *, recursive: bool = False) -> None:
-    """Add MOUNT_ATTR_* to a mount, and to all below it where `recursive`.
+def mount_setattr(
+    target: str | int, attributes: int = 0, *, clear: int = 0, recursive: bool = False
+) -> None:
+    """Add and clear MOUNT_ATTR_* of a mount, and of all below it where `recursive`.
 
-    Unlike a bind remount it keeps the flags it is not told of, which a user namespace may not
-    clear. Linux 5.12.
+    `target` is a path or a descriptor of the mount. Unlike a bind remount it keeps the flags it is
+    not told of, which a user namespace may not clear. Linux 5.12, mount_setattr(2). Raises OSError.
     """
-    attr = _MountAttr(attr_set=attributes)
+    _setattr(target, _MountAttr(attr_set=attributes, attr_clr=clear), recursive=recursive)
+
+
+def set_propagation(target: str | int, propagation: int, *, recursive: bool = False) -> None:
+    """Make a mount MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE, by mount_setattr(2)."""
+    _setattr(target, _MountAttr(propagation=propagation), recursive=recursive)
+
+
+def idmap(target: str | int, userns_fd: int, *, recursive: bool = False) -> None:
+    """Show owners through the maps of a user namespace: what it calls 0 is written as its 0's host.
+
+    Only once in a mount's life and only on a detached one (open_tree, fsmount). Raises OSError
+    (EINVAL: the file system cannot, or it is attached or mapped already).
+    """
+    attr = _MountAttr(attr_set=MOUNT_ATTR_IDMAP, userns_fd=userns_fd)
+    _setattr(target, attr, recursive=recursive)
+
+
+def _setattr(target: str | int, attr: _MountAttr, *, recursive: bool) -> None:
+    by_fd = isinstance(target, int)
     libc.syscall(
         "mount_setattr",
         _NR_MOUNT_SETATTR,
-        ctypes.c_int(AT_FDCWD),
-        target,
-        ctypes.c_uint(AT_RECURSIVE if recursive else 0),
+        ctypes.c_int(target if isinstance(target, int) else AT_FDCWD),
+        "" if isinstance(target, int) else target,
+        ctypes.c_uint((AT_RECURSIVE if recursive else 0) | (AT_EMPTY_PATH if by_fd else 0)),
         ctypes.byref(attr),
         ctypes.c_size_t(ctypes.sizeof(attr)),
     )
