@@ -18,6 +18,7 @@ LAZY = {
     "devices": "daemon.devices_command:devices",
     "explain": "daemon.explain_command:explain",
     "install": "daemon.install_command:install",
+    "pods": "daemon.pods_command:pods",
     "sandbox": "ringbolt.sandbox.command:sandbox",
     "uninstall": "daemon.install_command:uninstall",
 }

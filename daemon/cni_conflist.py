@@ -24,7 +24,7 @@ _VERSION = "1.0.0"
 _FIRST_LIST = "0.3.0"
 """The first version of the contract that has lists of plugins."""
 _CAPABILITIES = ("bandwidth", "dns", ANNOTATIONS, "ips", "mac", "portMappings")
-_EXTENSIONS = (".conf", ".conflist", ".json")
+EXTENSIONS = (".conf", ".conflist", ".json")
 
 
 def conflist(options: NetworkOptions) -> bytes:
@@ -46,7 +46,7 @@ def conflist(options: NetworkOptions) -> bytes:
 
 def preferred(names: Iterable[str]) -> tuple[str, ...]:
     """Configurations that containerd and CRI-O use in place of ours: the first by name wins."""
-    known = (name for name in names if PurePath(name).suffix in _EXTENSIONS)
+    known = (name for name in names if PurePath(name).suffix in EXTENSIONS)
     return tuple(sorted(name for name in known if name < NAME))
 
 

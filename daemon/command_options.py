@@ -26,3 +26,13 @@ CONFIG = path_option(
 KUBELET_DIR = path_option("--kubelet-dir", "/var/lib/kubelet", "The kubelet's directory.")
 RUN_DIR = path_option("--run-dir", "/run/ringbolt", "State that ends with a reboot.")
 STATE_DIR = path_option("--state-dir", "/var/lib/ringbolt", "State that outlives a reboot.")
+CNI_BIN_DIR = path_option("--cni-bin-dir", "/opt/cni/bin", "Where runtimes seek CNI plugins.")
+CNI_CONF_DIR = path_option("--cni-conf-dir", "/etc/cni/net.d", "Where runtimes seek networks.")
+OUTPUT = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="json and yaml are stable; the table is for people.",
+)

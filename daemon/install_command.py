@@ -13,7 +13,7 @@ import click
 
 from cni.codes import CniError
 from daemon import cni_conflist, cni_install
-from daemon.command_options import CONFIG, RUN_DIR, F, path_option
+from daemon.command_options import CNI_BIN_DIR, CNI_CONF_DIR, CONFIG, RUN_DIR, F
 from daemon.config import load
 from daemon.problem import ConfigError
 from ringbolt.network.errors import NetworkError
@@ -26,8 +26,8 @@ _PATH: Any = click.Path(path_type=Path)
 def _places(command: F) -> F:
     """The options that both commands have."""
     options = (
-        path_option("--cni-bin-dir", "/opt/cni/bin", "Where runtimes seek CNI plugins."),
-        path_option("--cni-conf-dir", "/etc/cni/net.d", "Where runtimes seek networks."),
+        CNI_BIN_DIR,
+        CNI_CONF_DIR,
         click.option("--flexvolume-dir", type=_PATH, help="Not there yet: said and passed over."),
     )
     for option in reversed(options):

@@ -32,6 +32,7 @@ _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_GROUP, _IFLA_NET_NS_FD = 20, 26, 27, 28
 _IFLA_EXT_MASK, _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 29, 31, 32
 _IFLA_LINK_NETNSID = 37
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
+_IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 4, 5
 _VETH_INFO_PEER = 1
 _IFLA_INET6_ADDR_GEN_MODE = 8
 _IN6_ADDR_GEN_MODE_NONE = 1
@@ -81,7 +82,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """What to change on a bridge's port; None leaves it."""
+    """What to change on a bridge's port, or what is set there; None leaves it, or is not told."""
 
     hairpin: bool | None = None
     isolated: bool | None = None
@@ -239,6 +240,27 @@ def list_links(socket: Socket) -> list[Link]:
     body = _INFO.pack(_AF_UNSPEC, 0, 0, 0, 0) + _GET
     messages = socket.dump(Request("RTM_GETLINK", "", RTM_GETLINK, 0, body))
     return [decode(message.body) for message in messages]
+
+
+def list_ports(socket: Socket) -> dict[int, Port]:
+    """The ports of all bridges by the index of their link: a dump."""
+    body = _INFO.pack(_AF_UNSPEC, 0, 0, 0, 0) + _GET
+    messages = socket.dump(Request("RTM_GETLINK", "", RTM_GETLINK, 0, body))
+    found = ((decode(message.body).index, decode_port(message.body)) for message in messages)
+    return {index: port for index, port in found if port}
+
+
+def decode_port(body: bytes) -> Port | None:
+    """How a bridge treats the link of an RTM_NEWLINK; None where it is in none."""
+    information = nla.parse(nla.parse(body[_INFO.size :]).get(_IFLA_LINKINFO, b""))
+    if nla.as_text(information.get(_IFLA_INFO_SLAVE_KIND, b"")) != "bridge":
+        return None
+    found = nla.parse(information.get(_IFLA_INFO_SLAVE_DATA, b""))
+
+    def flag(kind: int) -> bool | None:
+        return bool(nla.as_number(found[kind])) if kind in found else None
+
+    return Port(flag(_IFLA_BRPORT_MODE), flag(_IFLA_BRPORT_ISOLATED), flag(_IFLA_BRPORT_LEARNING))
 
 
 _GET = nla.u32(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)

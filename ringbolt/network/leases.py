@@ -94,6 +94,15 @@ class Usage:
     cooling: int
 
 
+@dataclass(frozen=True, slots=True)
+class Cooling:
+    """An address that was given back and is nobody's before `until`, by the leases' clock."""
+
+    network: NetworkName
+    address: IpAddress
+    until: float
+
+
 def boot_time() -> float:
     """Seconds since boot, also those asleep; the same for every process."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -173,6 +182,18 @@ class Leases:
             where = ("", ()) if network is None else (" WHERE network = ?", (network,))
             rows = database.execute(f"{_ATTACHMENT}{where[0]} ORDER BY id", where[1]).fetchall()
             return tuple(_lease(database, row) for row in rows)
+
+    def cooling(self) -> tuple[Cooling, ...]:
+        """The addresses that cool down now, the next to be free first."""
+        with self._ledger.read() as database:
+            rows = database.execute(
+                "SELECT network, address, until FROM leases WHERE until > ? ORDER BY until",
+                (self._clock(),),
+            ).fetchall()
+        return tuple(
+            Cooling(NetworkName(network), pool.address_of(int.from_bytes(address)), until)
+            for network, address, until in rows
+        )
 
     def has_any(self, network: NetworkName) -> bool:
         """Whether anything of the network is leased."""

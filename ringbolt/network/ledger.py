@@ -69,16 +69,31 @@ def read_boot_id(proc: Path = Path("/proc")) -> str:
     return (proc / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
+def ledger_path(run_dir: Path, boot_id: Callable[[], str] = read_boot_id) -> Path:
+    """Where the ledger of this boot is, if there is one."""
+    return run_dir / f"leases-{boot_id()}.sqlite"
+
+
 class Ledger:
     """An open database; usable from every thread, one transaction at a time.
 
+    `read_only` makes and changes nothing: the file is there (`ledger_path`), and `write` fails.
     Raises NotAvailableError where the directory cannot be written, here and in `write`.
     """
 
-    def __init__(self, run_dir: Path, boot_id: Callable[[], str] = read_boot_id) -> None:
-        self.path = run_dir / f"leases-{boot_id()}.sqlite"
+    def __init__(
+        self,
+        run_dir: Path,
+        boot_id: Callable[[], str] = read_boot_id,
+        *,
+        read_only: bool = False,
+    ) -> None:
+        self.path = ledger_path(run_dir, boot_id)
         self._turn = threading.Lock()
         with self._explained():
+            if read_only:
+                self._database = _open_read_only(self.path)
+                return
             run_dir.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(
                 self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
@@ -150,6 +165,19 @@ class Ledger:
             if error.errno not in {errno.EROFS, errno.ENOSPC, errno.EACCES, errno.ENOTDIR}:
                 raise
             raise NotAvailableError(f"{self.path}: {error.strerror}: {_ADVICE}") from error
+
+
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    """Raises sqlite3.OperationalError where it may not be read."""
+    database = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    database.execute("SELECT 1 FROM attachments LIMIT 1")
+    return database
 
 
 _ADVICE = "give its directory free space and write permission"
