@@ -1,14 +1,17 @@
 """Block devices: the ioctls of linux/fs.h, and what sysfs knows of a device by its number.
 
 Facts only: whether a device may be used for something is its caller's affair. Sizes are bytes.
+Sysfs as Documentation/ABI/stable/sysfs-block has it, udev's data base as `udevadm info` reads it.
 """
 
-import fcntl
+import errno
 import os
+import stat
 import struct
 from pathlib import Path
+from typing import NamedTuple
 
-from ringbolt.linux import libc
+from ringbolt.linux import ioctls, libc
 
 BLKROGET = 0x125E
 BLKFLSBUF = 0x1261
@@ -18,18 +21,50 @@ BLKGETSIZE64 = 0x80081272
 BLKGETDISKSEQ = 0x80081280
 
 SYSFS = Path("/sys")
+UDEV = Path("/run/udev")
 
 _INT = struct.Struct("=i")
 _U64 = struct.Struct("=Q")
 
 
-def open_exclusive(path: str, *, write: bool = True) -> int:
-    """Open a block device and claim it. Raises OSError (EBUSY: mounted, held, or claimed)."""
-    access = os.O_RDWR if write else os.O_RDONLY
+class Queue(NamedTuple):
+    """What a disk does with space given back; `discard_max` 0 where it takes no discard.
+
+    After a discard a block device may answer anything: the kernel has promised no zeroes since
+    Linux 4.12, `write_zeroes_max` alone is about zeroes.
+    """
+
+    rotational: bool
+    discard_granularity: int
+    discard_max: int
+    write_zeroes_max: int
+
+
+def open_exclusive(path: str, *, write: bool = True, device: int | None = None) -> int:
+    """Open a block device and claim it, `device` being the `st_rdev` that it must have.
+
+    What stands there is looked at before it is opened, so nothing else is ever touched. Raises
+    OSError (EBUSY: mounted, held, or claimed; ENOTBLK; ENXIO: another device stands there).
+    """
+    there = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        return os.open(path, access | os.O_EXCL | os.O_CLOEXEC)
+        _check_number(path, os.fstat(there), device)
+        access = os.O_RDWR if write else os.O_RDONLY
+        return os.open(f"/proc/self/fd/{there}", access | os.O_EXCL | os.O_CLOEXEC)
     except OSError as error:
+        if error.filename is None:
+            raise
         raise libc.failed(error.errno or 0, "open", path, "O_EXCL") from None
+    finally:
+        os.close(there)
+
+
+def _check_number(path: str, found: os.stat_result, wanted: int | None) -> None:
+    if not stat.S_ISBLK(found.st_mode):
+        raise libc.failed(errno.ENOTBLK, "open", path)
+    if wanted not in (None, found.st_rdev):
+        text = f"is {_shown(found.st_rdev)}, not {_shown(wanted)}"
+        raise libc.failed(errno.ENXIO, "open", path, text)
 
 
 def size(fd: int) -> int:
@@ -59,16 +94,12 @@ def sequence(fd: int) -> int:
 
 def flush(fd: int) -> None:
     """Write back and forget what is cached of it, so that the next read asks the device."""
-    try:
-        fcntl.ioctl(fd, BLKFLSBUF)
-    except OSError as error:
-        raise libc.failed(error.errno or 0, "BLKFLSBUF", f"fd {fd}") from None
+    ioctls.call(fd, "BLKFLSBUF", BLKFLSBUF)
 
 
 def directory(device: int, sysfs: Path = SYSFS) -> Path:
     """Its directory in sysfs, by its number (`st_rdev`). Raises OSError (ENOENT: it is gone)."""
-    number = f"{os.major(device)}:{os.minor(device)}"
-    return (sysfs / "dev" / "block" / number).resolve(strict=True)
+    return (sysfs / "dev" / "block" / _shown(device)).resolve(strict=True)
 
 
 def holders(device: int, sysfs: Path = SYSFS) -> tuple[str, ...]:
@@ -102,12 +133,67 @@ def name(device: int, sysfs: Path = SYSFS) -> str:
     return directory(device, sysfs).name
 
 
+def is_removable(device: int, sysfs: Path = SYSFS) -> bool:
+    """Whether its disk's medium can be taken out."""
+    return _of_disk(device, sysfs, ("removable",)) == "1"
+
+
+def queue(device: int, sysfs: Path = SYSFS) -> Queue:
+    """What its disk does with space given back."""
+
+    def number(name: str) -> int:
+        return int(_of_disk(device, sysfs, (f"queue/{name}",)) or 0)
+
+    return Queue(
+        number("rotational") == 1,
+        number("discard_granularity"),
+        number("discard_max_bytes"),
+        number("write_zeroes_max_bytes"),
+    )
+
+
+def properties(device: int, sysfs: Path = SYSFS) -> dict[str, str]:
+    """The kernel's own properties: DEVNAME, DISKSEQ, and of a partition PARTUUID and PARTNAME."""
+    return parse_properties(_text(directory(device, sysfs) / "uevent"))
+
+
+def udev_properties(device: int, udev: Path = UDEV) -> dict[str, str]:
+    """What udev keeps of it (ID_SERIAL, ID_PART_ENTRY_UUID, ...); empty where none runs.
+
+    As old as the device's last event; the kernel's own facts go before it.
+    """
+    lines = _text(udev / "data" / f"b{_shown(device)}").splitlines()
+    return parse_properties("\n".join(line[2:] for line in lines if line.startswith("E:")))
+
+
+def parse_properties(text: str) -> dict[str, str]:
+    """Lines of NAME=value; others are passed over."""
+    pairs = (line.partition("=") for line in text.splitlines())
+    return {name: value for name, equals, value in pairs if equals and name}
+
+
 def has_superblock(device: int, fstype: str, sysfs: Path = SYSFS) -> bool:
     """Whether a file system on it is alive in the kernel, mounted in any namespace or not at all.
 
-    ext4, xfs and f2fs tell it; btrfs goes by UUID, not by device.
+    ext4, xfs, f2fs, btrfs and erofs tell it.
     """
-    return (sysfs / "fs" / fstype / name(device, sysfs)).is_dir()
+    return fstype in live_superblocks(device, sysfs)
+
+
+def live_superblocks(device: int, sysfs: Path = SYSFS) -> tuple[str, ...]:
+    """The types of file systems that are alive on it, mounted in any namespace or not at all.
+
+    A superblock outlives its last mount while a file of it is open: until then the device is in
+    use. Types without a directory below /sys/fs (squashfs) do not show; O_EXCL knows of them.
+    """
+    own = name(device, sysfs)
+    alone = {found.parent.name for found in (sysfs / "fs").glob(f"*/{own}")}
+    several = {found.parts[-4] for found in (sysfs / "fs").glob(f"*/*/devices/{own}")}
+    return tuple(sorted(alone | several))
+
+
+def _shown(device: int | None) -> str:
+    return f"{os.major(device or 0)}:{os.minor(device or 0)}"
 
 
 def _of_disk(device: int, sysfs: Path, places: tuple[str, ...]) -> str:
@@ -132,8 +218,6 @@ def _text(file: Path) -> str:
 
 
 def _read(operation: str, request: int, fd: int, shape: struct.Struct) -> int:
-    try:
-        answer = fcntl.ioctl(fd, request, bytes(shape.size))
-    except OSError as error:
-        raise libc.failed(error.errno or 0, operation, f"fd {fd}") from None
-    return int(shape.unpack(answer)[0])
+    buffer = bytearray(shape.size)
+    ioctls.exchange(fd, operation, request, buffer)
+    return int(shape.unpack(buffer)[0])

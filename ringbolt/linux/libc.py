@@ -59,6 +59,14 @@ def encoded(text: str) -> bytes:
     return os.fsencode(text)
 
 
+def path_of(fd: int) -> str:
+    """What a descriptor is open on, for messages."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return f"descriptor {fd}"
+
+
 def failed(errno: int, operation: str, *arguments: object) -> OSError:
     """The OSError of a call: `mount /a /b: Device or resource busy`."""
     shown = " ".join(_shown(a) for a in arguments if a not in (None, b"", ""))

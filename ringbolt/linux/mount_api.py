@@ -197,7 +197,7 @@ def move_mount(mount_fd: int, target_fd: int) -> None:
     try:
         libc.syscall("move_mount", _NR_MOVE_MOUNT, mount_fd, b"", target_fd, b"", flags)
     except OSError as error:
-        raise libc.failed(error.errno or 0, "move_mount", _path_of(target_fd)) from None
+        raise libc.failed(error.errno or 0, "move_mount", libc.path_of(target_fd)) from None
 
 
 def is_supported() -> bool:
@@ -207,9 +207,3 @@ def is_supported() -> bool:
     except OSError as error:
         return error.errno != errno.ENOSYS
     return True
-
-
-def _path_of(fd: int) -> str:
-    with suppress(OSError):
-        return os.readlink(f"/proc/self/fd/{fd}")
-    return f"descriptor {fd}"
