@@ -22,16 +22,23 @@ class Fields:
     def __init__(self, wire: Object, path: str = "") -> None:
         self.wire = wire
         self._path = path
-        self._keys = {key.lower(): key for key in wire} | {key: key for key in wire}
+        self._folded: dict[str, str] | None = None
 
     def raw(self, key: str) -> Any:
         """What stands there, None if nothing does: the same key first, then one of another case."""
-        found = self._keys.get(key) or self._keys.get(key.lower())
+        if key in self.wire:
+            return self.wire[key]
+        found = self._of_another_case(key)
         return None if found is None else self.wire[found]
 
     def has(self, key: str) -> bool:
         """Whether the key is there, even with null."""
-        return key in self._keys or key.lower() in self._keys
+        return key in self.wire or self._of_another_case(key) is not None
+
+    def _of_another_case(self, key: str) -> str | None:
+        if self._folded is None:
+            self._folded = {one.lower(): one for one in self.wire} | {one: one for one in self.wire}
+        return self._folded.get(key.lower())
 
     def text(self, key: str, default: str = "") -> str:
         """A text."""

@@ -5,13 +5,15 @@ Keys of `bridge`, `ptp` and `host-local` mean what they mean there; ours are `mo
 refused by its name (code 2), never passed over: an operator relies on it.
 """
 
+import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 from cni.addresses import parse_address, parse_network
 from cni.codes import CniError, Code
 from cni.configuration import Configuration
-from cni.fields import Fields
+from cni.fields import Fields, Object
 from cni.result import parse_dns, parse_route
 from ringbolt.network.settings import (
     NO_DNS,
@@ -26,6 +28,8 @@ from ringbolt.network.settings import (
 
 _OUR_IPAM = ("", "ringbolt")
 _UNSERVED = ("vlan", "vlanTrunk", "macspoofchk", "disableContainerInterface")
+_OF_ONE_POD = ("args", "prevresult")
+_RUNTIME = ("dns", "ipranges")
 _DEFAULT = Settings(NetworkName("default"))
 
 
@@ -37,13 +41,28 @@ def find_delegate(configuration: Configuration) -> str:
 
 def read_settings(configuration: Configuration) -> Settings:
     """The settings of the network. Raises CniError (invalid configuration, unsupported field)."""
-    fields = configuration.fields
+    return _read_network(json.dumps(_without_pod(configuration.fields.wire)))
+
+
+def _without_pod(wire: Object) -> Object:
+    """What is the same for all pods of the network, and so read only once."""
+    shared = {key: value for key, value in wire.items() if key.lower() not in _OF_ONE_POD}
+    for key, value in shared.items():
+        if key.lower() == "runtimeconfig" and isinstance(value, dict):
+            runtime = cast("Object", value)
+            shared[key] = {one: runtime[one] for one in runtime if one.lower() in _RUNTIME}
+    return shared
+
+
+@lru_cache(64)
+def _read_network(text: str) -> Settings:
+    fields = Fields(json.loads(text))
     for key in _UNSERVED:
         if fields.raw(key):
             raise fields.unsupported(key, "ringbolt does not serve it")
     ipam = fields.section("ipam")
     settings = Settings(
-        name=NetworkName(configuration.name),
+        name=NetworkName(fields.text("name")),
         ranges=_read_ranges(fields, ipam),
         mode=_read_mode(fields),
         bridge=fields.text("bridge") or _DEFAULT.bridge,

@@ -20,6 +20,8 @@ _U64 = struct.Struct("=Q")
 _BE16 = struct.Struct("!H")
 _BE32 = struct.Struct("!I")
 _LONGEST = 0xFFFF - _HEADER.size
+_PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
+_WHOLE_U32 = struct.Struct("=HHI")
 _MAC = 6
 
 IPAddress = IPv4Address | IPv6Address
@@ -38,12 +40,12 @@ def parse(data: bytes) -> Attributes:
     Raises OSError (EBADMSG) where a length leads outside of `data`.
     """
     found: Attributes = {}
-    at, end = 0, len(data)
-    while at + _HEADER.size <= end:
-        length, kind = _HEADER.unpack_from(data, at)
-        if length < _HEADER.size or at + length > end:
+    at, end, unpack = 0, len(data), _HEADER.unpack_from
+    while at + 4 <= end:
+        length, kind = unpack(data, at)
+        if length < 4 or at + length > end:  # noqa: PLR2004  # the header's own length
             raise malformed("netlink attributes", data)
-        found[kind & NLA_TYPE_MASK] = data[at + _HEADER.size : at + length]
+        found[kind & NLA_TYPE_MASK] = data[at + 4 : at + length]
         at += (length + 3) & ~3
     return found
 
@@ -53,7 +55,7 @@ def attribute(kind: int, payload: bytes) -> bytes:
     length = len(payload)
     if length > _LONGEST:
         raise OSError(errno.EMSGSIZE, f"netlink attribute {kind} of {length} bytes")
-    return _HEADER.pack(length + _HEADER.size, kind) + payload + bytes(-length % 4)
+    return _HEADER.pack(length + 4, kind) + payload + _PADDING[length & 3]
 
 
 def nested(kind: int, *attributes: bytes) -> bytes:
@@ -73,7 +75,7 @@ def u16(kind: int, value: int) -> bytes:
 
 def u32(kind: int, value: int) -> bytes:
     """A 32-bit number."""
-    return attribute(kind, _U32.pack(value))
+    return _WHOLE_U32.pack(_WHOLE_U32.size, kind, value)
 
 
 def u64(kind: int, value: int) -> bytes:

@@ -6,7 +6,7 @@ Pure: no sockets. What a message is about belongs to the module of its noun (`li
 import errno
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from ringbolt.linux import attributes
@@ -52,7 +52,8 @@ class Request:
 
     def forgiving(self, *errnos: int) -> "Request":
         """The same request, content with these outcomes too."""
-        return replace(self, forgiven=self.forgiven | frozenset(errnos))
+        forgiven = self.forgiven.union(errnos)
+        return Request(self.operation, self.subject, self.kind, self.flags, self.body, forgiven)
 
 
 @dataclass(frozen=True, slots=True)

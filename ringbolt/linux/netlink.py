@@ -1,4 +1,4 @@
-"""Netlink sockets: requests in batches with every ack read, dumps, notifications.
+"""Netlink sockets: requests in batches with every refusal read, dumps, notifications.
 
 What the messages mean belongs to `link`, `address`, `route` and their like. A socket keeps the
 network namespace that it was opened in, and any thread may use it.
@@ -8,6 +8,7 @@ import contextlib
 import errno
 import itertools
 import socket
+import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from ringbolt.linux.messages import (
     outcome,
 )
 
+RawSocket = socket.socket
+
 NETLINK_ROUTE: Final = 0
 NETLINK_NETFILTER: Final = 12
 
@@ -38,6 +41,8 @@ _NETLINK_CAP_ACK = 10
 _NETLINK_EXT_ACK = 11
 _NETLINK_GET_STRICT_CHK = 12
 _SO_RCVBUFFORCE = 33
+_SO_RCVTIMEO = 20
+"""The old one, which takes two longs on every machine."""
 
 _RECEIVE_BUFFER = 1 << 20
 _LARGEST_DATAGRAM = 1 << 16
@@ -47,22 +52,29 @@ _BATCH = 64
 _SEQUENCE_MASK = 0xFFFFFFFF
 _DUMP_TRIES = 10
 _PATIENCE_S = 10
+_PATIENCE = struct.pack("@ll", _PATIENCE_S, 0)
 _KERNEL_PORT = 0
 
 
 class Socket:
     """A netlink socket that asks, for any thread. Close it, or use it in `with`.
 
-    `netns` is the descriptor of the network namespace to open it in, None for the caller's own.
-    Raises OSError.
+    `netns` is the descriptor of the network namespace to open it in, None for the caller's own;
+    `raw` was opened there already, and is closed with this. Raises OSError.
     """
 
-    def __init__(self, family: int = NETLINK_ROUTE, netns: int | None = None) -> None:
-        self._socket = _open(family, netns)
+    def __init__(
+        self,
+        family: int = NETLINK_ROUTE,
+        netns: int | None = None,
+        raw: RawSocket | None = None,
+    ) -> None:
+        self._socket = _ready(raw or _open(family, netns), _RECEIVE_BUFFER)
         self._sequences = itertools.count(1)
         self._turn = threading.Lock()
         self._buffer = bytearray(_LARGEST_DATAGRAM)
-        self._socket.settimeout(_PATIENCE_S)
+        # Not settimeout(): with it Python polls before each send and each read.
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVTIMEO, _PATIENCE)
 
     def __enter__(self) -> Self:
         return self
@@ -114,8 +126,12 @@ class Socket:
         waiting = dict(zip(sequences, requests, strict=True))
         answers: dict[int, list[Message]] = {sequence: [] for sequence in sequences}
         refused: dict[int, NetlinkError] = {}
-        self._send(b"".join(encode(r, s) for s, r in waiting.items()), requests[0])
-        while waiting:
+        last = sequences[-1]
+        # The kernel tells of every refusal unasked, and works in order: when the last one's ack is
+        # here, whatever said nothing before it is done.
+        parts = [encode(r, s, NLM_F_ACK if s == last else 0) for s, r in waiting.items()]
+        self._send(b"".join(parts), requests[0])
+        while last in waiting:
             for message in self._receive(requests[0]):
                 if message.sequence not in waiting:
                     continue
@@ -168,7 +184,7 @@ class Socket:
         """The next datagram from the kernel."""
         try:
             return [m for m in _read(self._socket, self._buffer) if m.kind != NLMSG_NOOP]
-        except TimeoutError:
+        except BlockingIOError:
             number, words = errno.ETIMEDOUT, f"the kernel did not answer in {_PATIENCE_S} s"
         except OSError as error:
             number, words = error.errno or 0, "receiving the answer failed"
@@ -197,7 +213,7 @@ class Listener:
         netns: int | None = None,
         receive_buffer: int = _RECEIVE_BUFFER,
     ) -> None:
-        self._socket = _open(family, netns, receive_buffer)
+        self._socket = _ready(_open(family, netns), receive_buffer)
         self._buffer = bytearray(_LARGEST_DATAGRAM)
         self._socket.setblocking(False)  # noqa: FBT003  # the standard library's own signature
         try:
@@ -246,10 +262,18 @@ def _read(source: socket.socket, buffer: bytearray) -> list[Message]:
     return list(decode(bytes(memoryview(buffer)[:size])))
 
 
-def _open(family: int, netns: int | None, receive_buffer: int = _RECEIVE_BUFFER) -> socket.socket:
+def open_raw(family: int = NETLINK_ROUTE) -> RawSocket:
+    """A socket in the calling thread's namespace, for `Socket` to make use of. Raises OSError."""
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family)
+
+
+def _open(family: int, netns: int | None) -> RawSocket:
     if netns is not None:
-        return network_namespace.inside(netns, lambda: _open(family, None, receive_buffer))
-    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family)
+        return network_namespace.inside(netns, lambda: open_raw(family))
+    return open_raw(family)
+
+
+def _ready(opened: RawSocket, receive_buffer: int) -> RawSocket:
     try:
         opened.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         opened.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)

@@ -6,6 +6,7 @@ are. Everything else goes through `nft`.
 
 import errno
 import struct
+from functools import cache
 from typing import Final
 
 from ringbolt.linux import attributes as nla
@@ -19,6 +20,7 @@ _NFTA_CHAIN_TABLE, _NFTA_CHAIN_NAME = 1, 3
 _MESSAGE = struct.Struct("!BBH")
 
 
+@cache
 def get_chain(family: int, table: str, chain: str) -> Request:
     """Ask for a chain by its name. ENOENT: there is no such table or chain."""
     body = _MESSAGE.pack(family, 0, 0)

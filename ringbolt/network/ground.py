@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ringbolt.linux.netlink import Socket
+from ringbolt.linux.visitors import Visitors
 from ringbolt.network import ruleset, wiring
 from ringbolt.network.attachment import Attach
 from ringbolt.network.bridge import Bridge, ensure_bridge, ensure_forwarding, find_bridge
@@ -19,7 +20,7 @@ from ringbolt.network.ledger import Ledger
 from ringbolt.network.plan import Plan, check_mtu, plan_attachment
 from ringbolt.network.record import Record
 from ringbolt.network.recorded import addresses_of, names_of
-from ringbolt.network.settings import Mode, Settings
+from ringbolt.network.settings import Mode, NetworkName, Settings
 from ringbolt.network.sweeper import Sweeper
 from ringbolt.network.uplink import find_uplink_mtu
 
@@ -30,12 +31,14 @@ class Ground:
     def __init__(self, run_dir: Path, *, coalesce: bool) -> None:
         with ExitStack() as undo:
             self.node = undo.enter_context(Socket())
+            self.visitors = Visitors()
+            undo.callback(self.visitors.close)
             self.leases = Leases(Ledger(run_dir))
             undo.callback(self.leases.close)
             self.sweeper = undo.enter_context(Sweeper(coalesce=coalesce))
             self.firewall = Firewall(self._recorded_ports)
             undo.callback(self.firewall.close)
-            self._bridges: dict[Settings, Bridge] = {}
+            self._bridges: dict[tuple[NetworkName, str], tuple[Settings, Bridge]] = {}
             self._uplink_mtu: int | None = None
             self._turn = threading.Lock()
             self._undo = undo.pop_all()
@@ -67,11 +70,12 @@ class Ground:
             ensure_forwarding(frozenset(one[0].subnet.version for one in settings.ranges if one))
             return None
         found = find_bridge(self.node, settings.bridge)
-        known = self._bridges.get(settings)
-        if found is None or known is None or found.index != known.index:
+        which = settings.name, settings.bridge
+        known = self._bridges.get(which)
+        if not found or not known or known[0] != settings or found.index != known[1].index:
             with self._turn:
                 found = ensure_bridge(self.node, settings, settings.mtu or self.mtu())
-                self._bridges[settings] = found
+                self._bridges[which] = settings, found
         return found
 
     def remove(self, lease: Lease) -> bool:

@@ -9,7 +9,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, NewType
 
 from ringbolt.network import pool
@@ -132,13 +132,14 @@ class Leases:
                 _release(database, known, now + request.cool_down_s)
             taken = Occupancy(database, request.network)
             taken.purge(now, _PURGED_AT_ONCE)
-            holder = _insert(database, request, now)
+            lease = _insert(database, request, now)
+            numbers: list[int] = []
             for slot in range(len(request.sets)):
-                taken.hold(holder, slot, _choose(taken, request, slot, asked.get(slot), now))
-            _hold_ports(database, holder, request.ports)
-            found = _find(database, request.network, request.key)
-            assert found, "it was just inserted"
-            return Acquired(found, fresh=True, replaced=known)
+                numbers.append(_choose(taken, request, slot, asked.get(slot), now))
+                taken.hold(lease.id, slot, numbers[-1])
+            _hold_ports(database, lease.id, request.ports)
+            lease = replace(lease, addresses=tuple(map(pool.address_of, numbers)))
+            return Acquired(lease, fresh=True, replaced=known)
 
     def adopt(
         self, network: NetworkName, key: Key, addresses: tuple[IpAddress, ...], note: str
@@ -153,7 +154,7 @@ class Leases:
             holder = _insert(database, request, self._clock())
             for slot, number in enumerate(numbers):
                 taken.forget(number)
-                taken.hold(holder, slot, number)
+                taken.hold(holder.id, slot, number)
             return True
 
     def rename(self, lease: Lease) -> Lease:
@@ -264,7 +265,8 @@ def _lease(database: sqlite3.Connection, row: _Row) -> Lease:
     )
 
 
-def _insert(database: sqlite3.Connection, request: Request, now: float) -> AttachmentId:
+def _insert(database: sqlite3.Connection, request: Request, now: float) -> Lease:
+    """The attachment's row, and the lease that it is so far."""
     name = _free_name(database, request.network, request.key)
     cursor = database.execute(
         "INSERT INTO attachments (network, container_id, ifname, netns_dev, netns_ino, host_name,"
@@ -272,7 +274,8 @@ def _insert(database: sqlite3.Connection, request: Request, now: float) -> Attac
         (request.network, *request.key, *request.netns, name, now, request.note),
     )
     assert cursor.lastrowid is not None, "a row was inserted"
-    return AttachmentId(cursor.lastrowid)
+    number = AttachmentId(cursor.lastrowid)
+    return Lease(number, request.network, request.key, request.netns, name, now, request.note, ())
 
 
 def _free_name(database: sqlite3.Connection, network: NetworkName, key: Key, salt: int = 0) -> str:

@@ -70,7 +70,10 @@ class Network:
         """
         versions = _versions(attach)
         settings = settings_with(attach.settings, attach.given.addresses if attach.given else ())
-        with PodSocket(attach.netns_fd, versions) as inside, ExitStack() as undo:
+        with (
+            PodSocket(self._ground.visitors, attach.netns_fd, versions) as inside,
+            ExitStack() as undo,
+        ):
             bridge = self._ground.bridge(settings)
             got = self._acquire(attach)
             if got.fresh:
@@ -94,7 +97,7 @@ class Network:
         with ExitStack() as undo:
             inside = None
             if detach.netns_fd is not None:
-                inside = undo.enter_context(PodSocket(detach.netns_fd))
+                inside = undo.enter_context(PodSocket(self._ground.visitors, detach.netns_fd))
             lease = self._ground.leases.find(detach.settings.name, detach.key)
             if inside:
                 unknown = lease is None or lease.netns == NOWHERE
@@ -167,15 +170,16 @@ class Network:
             lease = self._ground.leases.rename(lease)
             return replace(old, host_name=lease.host_name)
 
-        if got.fresh or not wiring.is_connected(site, plan):
-            plan = wiring.connect(site, plan, another)
-            undo.callback(self._undo_links, plan)
-        else:
+        ends = None if got.fresh else wiring.find_ends(site, plan)
+        if ends:
             mend(site, plan)
-        wiring.configure_node_end(site, plan)
-        wiring.configure_pod_end(site, plan)
-        if plan.bandwidth != UNLIMITED:
-            shaping.shape(site.node, plan.host_name, plan.bandwidth, plan.mtu)
+        else:
+            plan, ends = wiring.connect(site, plan, another)
+            undo.callback(self._undo_links, plan)
+        if plan.bandwidth != UNLIMITED:  # before it is up: then the kernel waits for nobody
+            shaping.shape(site.node, ends.node, plan)
+        wiring.configure_node_end(site, plan, ends)
+        wiring.configure_pod_end(site, plan, ends)
         return plan
 
     def _filter(self, settings: Settings, plan: Plan, undo: ExitStack) -> None:

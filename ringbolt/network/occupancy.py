@@ -103,13 +103,17 @@ class Occupancy:
 
     def _join_run(self, number: int) -> None:
         first = last = number
-        before = self._run_before(number)
-        if before and before[1] == number - 1:
-            first = before[0]
-        after = self._run_before(number + 1)
-        if after and after[0] == number + 1:
-            last = after[1]
-            self._delete_run(after[0])
+        near = self._database.execute(
+            "SELECT first, last FROM runs WHERE network = ? AND first <= ?"
+            " ORDER BY first DESC LIMIT 2",
+            (self._network, _blob(number + 1)),
+        )
+        for begin, end in near:
+            if int.from_bytes(begin) == number + 1:
+                last = int.from_bytes(end)
+                self._delete_run(number + 1)
+            elif int.from_bytes(end) == number - 1:
+                first = int.from_bytes(begin)
         self._write_run(first, last)
 
     def _leave_run(self, number: int) -> None:

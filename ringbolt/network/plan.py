@@ -7,6 +7,7 @@ made twice is the same plan, and what is there can be compared with it.
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from hashlib import blake2s
 
 from ringbolt.network import pool
@@ -155,6 +156,7 @@ def plan_routes(attach: Attach, addresses: tuple[PodAddress, ...]) -> tuple[Rout
     return tuple(routes)
 
 
+@cache
 def default_of(version: int) -> IpNetwork:
     """The network of everything."""
     return ipaddress.ip_network("0.0.0.0/0" if version == pool.IPV4 else "::/0")

@@ -47,6 +47,13 @@ def whole(address: IpAddress) -> IpInterface:
     return ipaddress.ip_interface(address)
 
 
+def _with_prefix(address: IpAddress, prefix: int) -> IpInterface:
+    if address.version == IPV4:
+        return ipaddress.IPv4Interface((int(address), prefix))
+    return ipaddress.IPv6Interface((int(address), prefix))
+
+
+@lru_cache(maxsize=64)
 def gateway_of(one: Range) -> IpAddress:
     """The range's gateway: the subnet's first address unless the settings name another."""
     return one.gateway or one.subnet.network_address + 1
@@ -129,7 +136,7 @@ def interface_of(address: IpAddress, sets: tuple[RangeSet, ...]) -> tuple[IpInte
     """The address with its subnet's prefix, and its gateway. Raises InvalidError if in none."""
     for one in (one for ranges in sets for one in ranges):
         if address in one.subnet:
-            return ipaddress.ip_interface(f"{address}/{one.subnet.prefixlen}"), gateway_of(one)
+            return _with_prefix(address, one.subnet.prefixlen), gateway_of(one)
     raise InvalidError(f"{address} is in no range of the network: was the range removed?")
 
 

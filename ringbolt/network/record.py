@@ -19,6 +19,8 @@ from ringbolt.network.attachment import (
 )
 from ringbolt.network.settings import IpAddress, Mode
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -69,7 +71,7 @@ class Record:
             parts["given"] = [[str(one.address), _text(one.gateway)] for one in self.given]
         if self.mac:
             parts["mac"] = self.mac
-        return json.dumps(parts, separators=(",", ":"))
+        return _ENCODER.encode(parts)
 
     @classmethod
     def from_json(cls, text: str) -> Self:

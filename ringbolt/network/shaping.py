@@ -8,10 +8,11 @@ import errno
 
 from ringbolt.linux import link, qdisc
 from ringbolt.linux.link import Change, End
+from ringbolt.linux.messages import Request
 from ringbolt.linux.netlink import Socket
 from ringbolt.linux.qdisc import Bucket
-from ringbolt.network.attachment import Bandwidth
 from ringbolt.network.names import ifb_name
+from ringbolt.network.plan import Plan
 
 _BITS = 8
 _UNSET_BITS = (1 << 31) - 1
@@ -37,33 +38,30 @@ def plan_bucket(rate_bits: int, burst_bits: int, mtu: int) -> Bucket | None:
     return Bucket(rate, min(max(burst, _FRAMES * mtu), _LARGEST))
 
 
-def shape(node: Socket, name: str, limits: Bandwidth, mtu: int) -> None:
-    """Bound the pod behind the link `name` in both directions; repeated, it takes the new limits.
+def shape(node: Socket, index: int, plan: Plan) -> None:
+    """Bound the pod behind the link `index` in both directions; repeated, it takes the new limits.
 
-    Raises OSError.
+    Best done while the link is down. Raises OSError.
     """
-    found = link.find(node, name)
-    if found is None:
-        raise OSError(errno.ENODEV, f"{name} vanished before its bandwidth was limited")
-    if to_pod := plan_bucket(limits.ingress_rate, limits.ingress_burst, mtu):
-        node.request([qdisc.new_tbf(found.index, to_pod)])
-    if from_pod := plan_bucket(limits.egress_rate, limits.egress_burst, mtu):
-        ifb = _ensure_ifb(node, ifb_name(name), mtu)
-        node.request(
-            [
-                qdisc.new_tbf(ifb, from_pod),
-                qdisc.new_ingress(found.index).forgiving(errno.EEXIST),
-                qdisc.redirect_ingress(found.index, ifb).forgiving(errno.EEXIST),
-            ]
-        )
+    limits, requests = plan.bandwidth, list[Request]()
+    if to_pod := plan_bucket(limits.ingress_rate, limits.ingress_burst, plan.mtu):
+        requests.append(qdisc.new_tbf(index, to_pod))
+    if from_pod := plan_bucket(limits.egress_rate, limits.egress_burst, plan.mtu):
+        ifb = _ensure_ifb(node, ifb_name(plan.host_name), plan.mtu)
+        requests += [
+            qdisc.new_tbf(ifb, from_pod),
+            link.set_link(ifb, Change(up=True)),
+            qdisc.new_ingress(index).forgiving(errno.EEXIST),
+            qdisc.redirect_ingress(index, ifb).forgiving(errno.EEXIST),
+        ]
+    if requests:
+        node.request(requests)
 
 
 def _ensure_ifb(node: Socket, name: str, mtu: int) -> int:
-    end = End(name, mtu=mtu, queues=_ONE_QUEUE, up=True)
-    node.request([link.new_ifb(end).forgiving(errno.EEXIST)])
-    found = link.find(node, name)
-    if found is None:
+    end = End(name, mtu=mtu, queues=_ONE_QUEUE)
+    made = [link.new_ifb(end).forgiving(errno.EEXIST), link.get_link(name).forgiving(errno.ENODEV)]
+    _, answers = node.request(made)
+    if not answers:
         raise OSError(errno.ENODEV, f"{name} vanished right after it was made")
-    if not found.up:
-        node.request([link.set_link(found.index, Change(up=True))])
-    return found.index
+    return link.decode(answers[0].body).index

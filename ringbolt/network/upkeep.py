@@ -50,7 +50,7 @@ class Upkeep:
             if bridge is None:
                 raise DriftError(f"the bridge {settings.bridge} is gone or down")
         plan = replace(self._ground.plan(attach, lease, bridge), mtu=ANY_MTU)
-        with PodSocket(attach.netns_fd) as inside:
+        with PodSocket(self._ground.visitors, attach.netns_fd) as inside:
             site = Site(
                 self._ground.node, inside.get(), attach.netns_fd, bridge.index if bridge else None
             )
@@ -173,12 +173,12 @@ class Upkeep:
                 return []
             undo.callback(os.close, netns_fd)
             plan = self._ground.plan(attach_of(settings, lease, record, netns_fd), lease, bridge)
-            pod = undo.enter_context(PodSocket(netns_fd))
+            pod = undo.enter_context(PodSocket(self._ground.visitors, netns_fd))
             site = Site(self._ground.node, pod.get(), netns_fd, bridge.index if bridge else None)
             faults = find_drift(site, plan)
-            if faults and wiring.is_connected(site, plan):
+            if faults and (ends := wiring.find_ends(site, plan)):
                 mend(site, plan)
-                wiring.configure_node_end(site, plan)
-                wiring.configure_pod_end(site, plan)
+                wiring.configure_node_end(site, plan, ends)
+                wiring.configure_pod_end(site, plan, ends)
                 return [f"{plan.alias or lease.key.container_id}: {fault}" for fault in faults]
         return []

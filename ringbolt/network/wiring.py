@@ -11,11 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
-from ringbolt.linux import link, neighbour, network_namespace, route, sysctl
+from ringbolt.linux import link, neighbour, netlink, route, sysctl
 from ringbolt.linux.link import Change, End, Port
 from ringbolt.linux.messages import NetlinkError, Request
 from ringbolt.linux.neighbour import Neighbour
-from ringbolt.linux.netlink import Socket
+from ringbolt.linux.netlink import RawSocket, Socket
+from ringbolt.linux.visitors import Visitors
 from ringbolt.network import pool
 from ringbolt.network.attachment import PodAddress
 from ringbolt.network.bridge import new_address
@@ -43,13 +44,15 @@ class PodSocket:
     address that comes up with the link could not be used for a second otherwise. Use it in `with`.
     """
 
-    def __init__(self, netns_fd: int, versions: frozenset[int] = frozenset()) -> None:
-        def enter() -> Socket:
+    def __init__(
+        self, visitors: Visitors, netns_fd: int, versions: frozenset[int] = frozenset()
+    ) -> None:
+        def enter() -> RawSocket:
             if max(versions, default=0) > pool.IPV4:
                 _calm_ipv6()
-            return Socket()
+            return netlink.open_raw()
 
-        self._pending: Callable[[], Socket] | None = network_namespace.begin(netns_fd, enter)
+        self._pending: Callable[[], RawSocket] | None = visitors.begin(netns_fd, enter)
         self._opened: Socket | None = None
 
     def __enter__(self) -> Self:
@@ -64,7 +67,7 @@ class PodSocket:
         """The socket. Raises OSError (EBADF, ENOENT: the namespace is gone)."""
         if self._pending:
             pending, self._pending = self._pending, None
-            self._opened = pending()
+            self._opened = Socket(raw=pending())
         if self._opened is None:
             raise OSError(errno.EBADF, "the pod's namespace could not be entered")
         return self._opened
@@ -95,11 +98,19 @@ class Site:
     bridge: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The indices of a pair, each in its own namespace."""
+
+    node: int
+    pod: int
+
+
 Renamer = Callable[[Plan], Plan]
 """The plan with another name of the node's end."""
 
 
-def new_pair(site: Site, plan: Plan) -> None:
+def new_pair(site: Site, plan: Plan) -> Ends:
     """Make both ends. Raises FileExistsError where one of the names is taken."""
     host = End(
         plan.host_name,
@@ -109,22 +120,29 @@ def new_pair(site: Site, plan: Plan) -> None:
         queues=_VETH_QUEUES,
     )
     peer = End(plan.ifname, mac=plan.mac, mtu=plan.mtu, netns_fd=site.netns_fd, queues=_VETH_QUEUES)
-    site.node.request([link.new_veth(host, peer)])
+    gone = link.get_link(plan.host_name).forgiving(errno.ENODEV)
+    _, answers = site.node.request([link.new_veth(host, peer), gone])
+    if not answers:
+        raise _vanished(plan)
+    made = link.decode(answers[0].body)
+    return Ends(made.index, made.peer)
 
 
-def connect(site: Site, plan: Plan, another: Renamer) -> Plan:
+def _vanished(plan: Plan) -> OSError:
+    return OSError(errno.ENODEV, f"{plan.host_name} vanished: was {plan.netns_path} removed?")
+
+
+def connect(site: Site, plan: Plan, another: Renamer) -> tuple[Plan, Ends]:
     """Make the pair, under another name of the node's end where somebody has this one.
 
     Raises ConflictError if the pod has an interface of this name.
     """
     for _ in range(_NAME_TRIES):
         try:
-            new_pair(site, plan)
+            return plan, new_pair(site, plan)
         except OSError as error:
             if error.errno != errno.EEXIST:
                 raise
-        else:
-            return plan
         if link.find(site.pod, plan.ifname):
             raise ConflictError(
                 f"container veth name provided ({plan.ifname}) already exists in "
@@ -134,22 +152,19 @@ def connect(site: Site, plan: Plan, another: Renamer) -> Plan:
     raise ConflictError(f"{_NAME_TRIES} names such as {plan.host_name} are taken on the node")
 
 
-def configure_node_end(site: Site, plan: Plan) -> int:
-    """Bring the node's end up: port of the bridge, or routes to the pod. Its index."""
-    found = link.find(site.node, plan.host_name)
-    if found is None:
-        raise OSError(errno.ENODEV, f"{plan.host_name} vanished: was {plan.netns_path} removed?")
-    requests = [link.set_without_ipv6_address(found.index).forgiving(errno.EAFNOSUPPORT)]
+def configure_node_end(site: Site, plan: Plan, ends: Ends) -> None:
+    """Bring the node's end up: port of the bridge, or routes to the pod."""
+    index = ends.node
+    requests = [link.set_without_ipv6_address(index).forgiving(errno.EAFNOSUPPORT)]
     if site.bridge is not None and (plan.hairpin or plan.isolated):
         port = Port(hairpin=plan.hairpin or None, isolated=plan.isolated or None)
-        requests.append(link.set_bridge_port(found.index, port))
-    requests.append(link.set_link(found.index, Change(up=True, alias=plan.alias or None)))
+        requests.append(link.set_bridge_port(index, port))
+    requests.append(link.set_link(index, Change(up=True, alias=plan.alias or None)))
     if plan.mode is Mode.ROUTED:
-        requests += _routes_to_pod(found.index, plan)
-    at = site.bridge or found.index
+        requests += _routes_to_pod(index, plan)
+    at = site.bridge or index
     requests += [_neighbour(at, one.address.ip, plan.mac) for one in plan.addresses]
     site.node.request(requests)
-    return found.index
 
 
 def _routes_to_pod(index: int, plan: Plan) -> list[Request]:
@@ -163,13 +178,9 @@ def _neighbour(index: int, ip: IpAddress, mac: str) -> Request:
     return neighbour.new_neighbour(Neighbour(index, ip, mac))
 
 
-def configure_pod_end(site: Site, plan: Plan) -> int:
-    """Addresses, routes and permanent neighbours inside the pod, in one batch. The link's index."""
-    found = link.find(site.pod, plan.ifname)
-    if found is None:
-        raise OSError(errno.ENODEV, f"{plan.ifname} vanished from {plan.netns_path}")
-    index = found.index
-    up = Change(up=True)
+def configure_pod_end(site: Site, plan: Plan, ends: Ends) -> None:
+    """Addresses, routes and permanent neighbours inside the pod, in one batch."""
+    index, up = ends.pod, Change(up=True)
     requests = [link.set_link(link.LOOPBACK, up), link.set_link(index, up)]
     requests += [_pod_address(index, one) for one in plan.addresses]
     if plan.mode is Mode.ROUTED:
@@ -178,7 +189,6 @@ def configure_pod_end(site: Site, plan: Plan) -> int:
     requests += [_pod_route(index, one) for one in plan.routes]
     requests += [_neighbour(index, one, plan.gateway_mac) for one in plan.gateways]
     site.pod.request(requests)
-    return index
 
 
 def _pod_address(index: int, one: PodAddress) -> Request:
@@ -199,11 +209,13 @@ def _pod_route(index: int, one: Route) -> Request:
     return route.new_route(wanted).forgiving(errno.EEXIST)
 
 
-def is_connected(site: Site, plan: Plan) -> bool:
-    """Whether the pair is there, one end on each side."""
+def find_ends(site: Site, plan: Plan) -> Ends | None:
+    """The pair, if it is there with one end on each side."""
     host = link.find(site.node, plan.host_name)
     inside = link.find(site.pod, plan.ifname)
-    return bool(host and inside and host.peer == inside.index and host.group != DOOMED_GROUP)
+    if host and inside and host.peer == inside.index and host.group != DOOMED_GROUP:
+        return Ends(host.index, inside.index)
+    return None
 
 
 def doom(node: Socket, *names: str) -> bool:

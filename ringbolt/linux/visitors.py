@@ -1,0 +1,90 @@
+"""Threads that do nothing but visit network namespaces, and come home after each visit.
+
+A thread made for one visit alone (`network_namespace.begin`) waits for its first turn as long as
+any newcomer on a busy machine: milliseconds. One that sleeps between visits is served at once.
+"""
+
+import _thread
+import os
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TypeVar
+
+from ringbolt.linux import libc
+from ringbolt.linux.namespaces import CLONE_NEWNET
+
+_Result = TypeVar("_Result")
+_Visit = Callable[[], None]
+
+
+class Visitors:
+    """Their home is the namespace of the thread that makes this. Close it.
+
+    There are as many as were abroad at the same time. One that finds no way home serves nobody
+    again. Raises OSError.
+    """
+
+    def __init__(self) -> None:
+        self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self._turn = threading.Lock()
+        self._idle: list[SimpleQueue[_Visit | None]] = []
+        self._closed = False
+
+    def close(self) -> None:
+        """Send home and dismiss; those abroad when they are back."""
+        with self._turn:
+            self._closed = True
+            for one in self._idle:
+                one.put(None)
+            self._idle.clear()
+            os.close(self._home)
+
+    def begin(self, fd: int, work: Callable[[], _Result]) -> Callable[[], _Result]:
+        """Do `work` inside the namespace `fd`: as `network_namespace.begin`."""
+        results: list[_Result] = []
+        errors: list[BaseException] = []
+        left = _thread.allocate_lock()
+        left.acquire()
+
+        def visit() -> None:
+            try:
+                libc.call("setns", fd, CLONE_NEWNET)
+                results.append(work())
+            except BaseException as error:  # noqa: BLE001  # raised again where it was asked for
+                errors.append(error)
+            finally:
+                left.release()
+
+        def finish() -> _Result:
+            left.acquire()
+            if errors:
+                raise errors[0]
+            return results[0]
+
+        self._visitor().put(visit)
+        return finish
+
+    def _visitor(self) -> "SimpleQueue[_Visit | None]":
+        with self._turn:
+            if self._idle:
+                return self._idle.pop()
+        visits = SimpleQueue[_Visit | None]()
+        threading.Thread(target=self._run, args=(visits,), name="visitor", daemon=True).start()
+        return visits
+
+    def _run(self, visits: "SimpleQueue[_Visit | None]") -> None:
+        while visit := visits.get():
+            visit()
+            del visit  # what it holds must not live until the next one comes
+            with self._turn:
+                if self._closed or not self._is_home():
+                    return
+                self._idle.append(visits)
+
+    def _is_home(self) -> bool:
+        try:
+            libc.call("setns", self._home, CLONE_NEWNET)
+        except OSError:
+            return False
+        return True
