@@ -28,11 +28,18 @@ RUN_DIR = path_option("--run-dir", "/run/ringbolt", "State that ends with a rebo
 STATE_DIR = path_option("--state-dir", "/var/lib/ringbolt", "State that outlives a reboot.")
 CNI_BIN_DIR = path_option("--cni-bin-dir", "/opt/cni/bin", "Where runtimes seek CNI plugins.")
 CNI_CONF_DIR = path_option("--cni-conf-dir", "/etc/cni/net.d", "Where runtimes seek networks.")
-OUTPUT = click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-    help="json and yaml are stable; the table is for people.",
-)
+
+
+def _output(for_people: str) -> Callable[[F], F]:
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice([for_people, "json", "yaml"]),
+        default=for_people,
+        show_default=True,
+        help=f"json and yaml are stable; the {for_people} is for people.",
+    )
+
+
+OUTPUT = _output("table")
+OUTPUT_TEXT = _output("text")

@@ -1,4 +1,7 @@
-"""`ringbolt explain device NODE|ID`: which selector matched, or which clause failed, and why."""
+"""`ringbolt explain`: which selector matched a device, or which clause failed; what a pod has.
+
+What is said of a device is here, what is said of a pod in `explain_pod`.
+"""
 
 import os
 import sys
@@ -7,8 +10,16 @@ from pathlib import Path
 
 import click
 
-from daemon.command_options import CONFIG, KUBELET_DIR, STATE_DIR
+from daemon.command_options import (
+    CNI_CONF_DIR,
+    CONFIG,
+    KUBELET_DIR,
+    OUTPUT_TEXT,
+    RUN_DIR,
+    STATE_DIR,
+)
 from daemon.refusal import telling_refusals
+from daemon.showing import show
 from daemon.survey import survey
 from ringbolt.devices import explain as room
 from ringbolt.devices.clauses import Finding
@@ -32,7 +43,7 @@ def device(which: str, config: Path, kubelet_dir: Path, state_dir: Path) -> None
     with telling_refusals():
         found = survey(config, kubelet_dir, state_dir)
     lines = list(describe(found.snapshot, which))
-    for line in (*lines, *(f"note: {lack}" for lack in found.lacks)):
+    for line in (*lines, *_notes(found.lacks)):
         click.echo(line, err=not lines)
     if not lines:
         click.echo(
@@ -41,6 +52,33 @@ def device(which: str, config: Path, kubelet_dir: Path, state_dir: Path) -> None
             err=True,
         )
         sys.exit(1)
+
+
+@explain.command()
+@click.argument("which", metavar="NAMESPACE/NAME|NAME|CONTAINER-ID|ADDRESS")
+@RUN_DIR
+@CNI_CONF_DIR
+@OUTPUT_TEXT
+def pod(which: str, run_dir: Path, cni_conf_dir: Path, output: str) -> None:
+    """Explain a pod's network: every kernel object that it has, and what is amiss."""
+    from daemon import explain_pod, pods_command  # noqa: PLC0415 - a device needs none of it
+
+    found, lacks = pods_command.look(run_dir, cni_conf_dir)
+    asked = explain_pod.find(found, which)
+    if not asked:
+        for line in (*explain_pod.describe_unknown(found, which), *_notes(lacks)):
+            click.echo(line if line.startswith(" ") else f"ringbolt explain: {line}", err=True)
+        sys.exit(1)
+    rows = [explain_pod.explain(one) for one in asked]
+    if output != "text":
+        show({"attachments": rows, "lacks": lacks}, output)
+        return
+    for line in (*(line for row in rows for line in explain_pod.describe(row)), *_notes(lacks)):
+        click.echo(line)
+
+
+def _notes(lacks: Iterable[str]) -> Iterator[str]:
+    return (f"note: {lack}" for lack in lacks)
 
 
 def describe(snapshot: Snapshot, which: str) -> Iterator[str]:

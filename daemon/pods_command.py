@@ -31,7 +31,7 @@ def pods(run_dir: Path, cni_conf_dir: Path, output: str) -> None:
     if output != "table":
         show({"attachments": rows, "lacks": lacks}, output)
         return
-    columns = "NETWORK", "POD", "CONTAINER", "INTERFACE", "ADDRESSES", "LINK", "MODE"
+    columns = "POD", "ADDRESSES", "NETWORK", "INTERFACE", "CONTAINER"
     table = Table(*columns, "AGE", "HOST PORTS", "BANDWIDTH", "STATE")
     for row in rows:
         table.add(*_cells(row))
@@ -65,15 +65,13 @@ def _cells(row: Row) -> tuple[str, ...]:
     pod = "/".join(filter(None, (row["namespace"], row["pod"])))
     reasons = "; ".join(row["reasons"])
     return (
-        row["network"],
         pod or "-",
+        " ".join(row["addresses"]),
+        f"{row['network']} {row['mode']}",
+        f"{row['interface']} {row['hostInterface']}",
         row["containerId"][:13],
-        row["interface"],
-        "\n".join(row["addresses"]),
-        row["hostInterface"],
-        row["mode"],
         age(row["ageSeconds"]),
-        "\n".join(map(port, row["hostPorts"])),
+        " ".join(map(port, row["hostPorts"])),
         bandwidth(row["bandwidth"]),
         f"{row['state']} ({reasons})" if reasons else row["state"],
     )

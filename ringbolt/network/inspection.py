@@ -99,4 +99,4 @@ def _lease_holding(lease: Lease, record: Record, settings: Settings, now: float)
         "cooldown": round(settings.cool_down_s),
     }
     purpose = "says whose the addresses and host ports are; given back, they cool down"
-    return Holding(Kind.LEASE, Place.NODE, f"lease {lease.id}", purpose, facts=facts)
+    return Holding(Kind.LEASE, Place.NODE, str(lease.id), purpose, facts=facts)

@@ -1,8 +1,12 @@
 """What is told of attached pods is what the kernel has, and what is amiss is told."""
 
 import ipaddress
+import json
 import os
+import socket
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -11,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ringbolt.network.attachment import Attach, Bandwidth, Pod, PortMapping, Protocol
+from ringbolt.network.flows import flow_holdings
 from ringbolt.network.holdings import Health, Held, Kind, Place, State
 from ringbolt.network.inspection import inspect
 from ringbolt.network.ledger import ledger_path
@@ -161,3 +166,42 @@ def test_looking_makes_nothing(tmp_path: Path) -> None:
     _only(tmp_path)
     assert {path: path.read_bytes() for path in there} == there
     assert set(network_lab.links()) == before
+
+
+def test_tracked_flows_of_its_udp_ports_are_counted(tmp_path: Path) -> None:
+    with _attached(tmp_path, FULL):
+        before = flow_holdings(_only(tmp_path, FULL))
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as one:
+            one.connect(("10.88.0.1", 5300))
+            one.send(b"hello")
+            after = flow_holdings(_only(tmp_path, FULL))
+    assert [flows.facts["count"] for flows in before] == [0, 0]
+    assert [flows.facts["count"] for flows in after] == [1, 0]
+
+
+def test_the_commands_tell_it_beside_the_room_that_serves(tmp_path: Path) -> None:
+    with _attached(tmp_path, FULL) as (_room, a, _name):
+        a.run("ip", "link", "set", "eth0", "mtu", "1400")
+        places = ("--run-dir", str(tmp_path), "--cni-conf-dir", str(tmp_path))
+        ringbolt = ("env", "-u", "COLUMNS", sys.executable, "-m", "daemon")
+        table = run(*ringbolt, "pods", *places)
+        (row,) = json.loads(run(*ringbolt, "pods", "-o", "json", *places))["attachments"]
+        text = run(*ringbolt, "explain", "pod", "shop/web-1", *places)
+        (whole,) = json.loads(run(*ringbolt, "explain", "pod", a.name, "-o", "json", *places))[
+            "attachments"
+        ]
+        missing = subprocess.run(
+            [*ringbolt, "explain", "pod", "shop/web-2", *places],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+    assert "\nshop/web-1  10.88.0.2 fd00:88::2  pods bridge  eth0 rb" in table
+    assert "  8080->80/tcp 5300->53/udp  in 80M out 8M  well" in table
+    assert "note: no configuration of pods in" in table
+    assert (row["state"], row["addresses"]) == ("well", ["10.88.0.2", "fd00:88::2"])
+    assert text.startswith("shop/web-1: well\n")
+    assert "    link eth0: the pod's end of the pair\n" in text
+    assert {one["kind"] for one in whole["objects"]} == {kind.value for kind in Kind}
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert "did you mean shop/web-1" in missing.stderr

@@ -49,9 +49,17 @@ def held(*holdings: Holding, death: str = "") -> Held:
 def test_every_key_of_an_attachment_is_told() -> None:
     row = pods_report.attachment(held())
     nested = row["hostPorts"][0].keys() | row["bandwidth"].keys()
-    assert row.keys() == told("An attachment:", "## The agent's pages")
+    assert row.keys() == told("An attachment:", "`ringbolt explain pod NAME -o json`")
     line = "hostPort containerPort protocol hostIP count ingressRate ingressBurst egressRate"
     assert nested == {*line.split(), "egressBurst"}
+
+
+def test_every_key_of_an_explained_pod_is_told() -> None:
+    row = pods_report.explained(held(GONE))
+    assert row["settings"].keys() == told("The settings are those", "An object is a thing")
+    (thing,) = row["objects"]
+    assert thing.keys() == told("An object is a thing", "| kind |")
+    assert pods_report.attachment(held(GONE)).items() <= row.items()
 
 
 @pytest.mark.parametrize(
