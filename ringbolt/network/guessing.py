@@ -14,8 +14,8 @@ from ringbolt.network.sight import NodeSight, PodSight
 
 def guess_settings(lease: Lease, record: Record, node: NodeSight, pod: PodSight | None) -> Settings:
     """Ranges by the node's addresses, or by the pod's own prefixes."""
-    at = record.bridge if record.mode is Mode.BRIDGE else lease.host_name
-    link = node.links.get(at)
+    end = node.links.get(lease.host_name)
+    link = node.links.get(record.bridge) if record.mode is Mode.BRIDGE else end
     gateways = [one.interface for one in node.addresses_of(link.index)] if link else []
     inside = [one.interface for one in pod.addresses] if pod else []
     ranges = tuple(
@@ -29,7 +29,7 @@ def guess_settings(lease: Lease, record: Record, node: NodeSight, pod: PodSight 
         record.bridge,
         gateway=bool(gateways),
         default_route=False,
-        mtu=pod.link.mtu if pod and pod.link else link.mtu if link else None,
+        mtu=end.mtu if end else None,
     )
 
 

@@ -23,7 +23,6 @@ from ringbolt.network.record import Record
 from ringbolt.network.recorded import open_namespace_of
 from ringbolt.network.settings import IpAddress
 from ringbolt.network.uplink import find_uplink_mtu
-from ringbolt.network.wiring import PodSocket
 
 Neighbours = Mapping[tuple[int, IpAddress], str]
 """Permanent neighbours: (index of the link, address) to hardware address."""
@@ -85,8 +84,8 @@ def look_into_pod(lease: Lease, record: Record) -> PodSight | str:
     if fd is None:
         return f"{record.netns_path or 'no path'} does not lead to it"
     try:
-        with PodSocket(fd) as inside:
-            return _look_inside(inside.get(), lease.key.ifname)
+        with Socket(netns=fd) as pod:
+            return _look_inside(pod, lease.key.ifname)
     except OSError as error:
         return f"{record.netns_path} cannot be looked into: {error}"
     finally:

@@ -158,14 +158,14 @@ def test_what_was_given_back_cools_down(tmp_path: Path) -> None:
 def test_looking_makes_nothing(tmp_path: Path) -> None:
     assert inspect(tmp_path / "none", {}).held == ()
     assert not (tmp_path / "none").exists()
-    before = set(network_lab.links())
     with _attached(tmp_path, FULL):
         pass
     there = {path: path.read_bytes() for path in tmp_path.glob("leases-*.sqlite")}
     assert list(there) == [ledger_path(tmp_path)]
+    before = set(network_lab.links())
     _only(tmp_path)
     assert {path: path.read_bytes() for path in there} == there
-    assert set(network_lab.links()) == before
+    assert set(network_lab.links()) <= before  # the pod's may still be on its way out
 
 
 def test_tracked_flows_of_its_udp_ports_are_counted(tmp_path: Path) -> None:
@@ -197,11 +197,11 @@ def test_the_commands_tell_it_beside_the_room_that_serves(tmp_path: Path) -> Non
             text=True,
         )
     assert "\nshop/web-1  10.88.0.2 fd00:88::2  pods bridge  eth0 rb" in table
-    assert "  8080->80/tcp 5300->53/udp  in 80M out 8M  well" in table
+    assert "  8080->80/tcp 5300->53/udp  in 80M out 8M  differs (eth0 has" in table
     assert "note: no configuration of pods in" in table
-    assert (row["state"], row["addresses"]) == ("well", ["10.88.0.2", "fd00:88::2"])
-    assert text.startswith("shop/web-1: well\n")
-    assert "    link eth0: the pod's end of the pair\n" in text
+    assert (row["state"], row["addresses"]) == ("differs", ["10.88.0.2", "fd00:88::2"])
+    assert text.startswith("shop/web-1: differs\n  amiss: eth0 has an MTU of 1400")
+    assert "    link eth0 (differs): the pod's end of the pair\n" in text
     assert {one["kind"] for one in whole["objects"]} == {kind.value for kind in Kind}
     assert (missing.returncode, missing.stdout) == (1, "")
     assert "did you mean shop/web-1" in missing.stderr
