@@ -43,8 +43,8 @@ def bind(path: Path) -> socket.socket:
 
 
 def unbind(path: Path, inode: int) -> None:
-    """Take the name away, unless a newer agent has it already."""
-    with suppress(FileNotFoundError):
+    """Take the name away, unless a newer agent has it already, or the disk keeps what it has."""
+    with suppress(OSError):
         if path.stat().st_ino == inode:
             path.unlink()
 

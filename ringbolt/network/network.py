@@ -4,8 +4,8 @@ Each call walks look, plan, apply once. Synchronous; any thread may call it, and
 do the same beside it. What is recorded is asked first, but the kernel has the last word.
 """
 
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -26,7 +26,7 @@ from ringbolt.network.errors import ConflictError, ExhaustedError
 from ringbolt.network.firewall import route_localhost
 from ringbolt.network.ground import Ground
 from ringbolt.network.host_local import read_store
-from ringbolt.network.leases import NOWHERE, Acquired, Leases, Netns, Request
+from ringbolt.network.leases import NOWHERE, Acquired, Lease, Leases, Netns, Request
 from ringbolt.network.names import ifb_name
 from ringbolt.network.plan import Plan, plan_result, settings_with
 from ringbolt.network.record import Record
@@ -81,10 +81,11 @@ class Network:
             if got.replaced:
                 self._ground.remove(got.replaced)
                 self._ground.sweeper.sweep()
-            plan = self._ground.plan(attach, got.lease, bridge)
             index = bridge.index if bridge else None
             site = Site(self._ground.node, inside.get(), attach.netns_fd, index)
-            plan = self._apply(site, plan, got, undo)
+            plan = self._apply(
+                site, lambda lease: self._ground.plan(attach, lease, bridge), got, undo
+            )
             self._filter(settings, plan, undo)
             undo.pop_all()
         return plan_result(plan, bridge.mtu if bridge else 0)
@@ -162,14 +163,17 @@ class Network:
                 raise
         return self._ground.leases.acquire(request)
 
-    def _apply(self, site: Site, plan: Plan, got: Acquired, undo: ExitStack) -> Plan:
+    def _apply(
+        self, site: Site, plan_for: Callable[[Lease], Plan], got: Acquired, undo: ExitStack
+    ) -> Plan:
         lease = got.lease
 
-        def another(old: Plan) -> Plan:
+        def another() -> Plan:
             nonlocal lease
             lease = self._ground.leases.rename(lease)
-            return replace(old, host_name=lease.host_name)
+            return plan_for(lease)
 
+        plan = plan_for(lease)
         ends = None if got.fresh else wiring.find_ends(site, plan)
         if ends:
             mend(site, plan)
@@ -196,6 +200,9 @@ class Network:
                 route_localhost(plan.bridge if bridged else plan.host_name)
 
     def _undo_links(self, plan: Plan) -> None:
+        if plan.mode is Mode.BRIDGE:
+            addresses = tuple(one.address.ip for one in plan.addresses)
+            wiring.forget_neighbours(self._ground.node, plan.bridge, addresses)
         if wiring.doom(self._ground.node, plan.host_name, ifb_name(plan.host_name)):
             wiring.delete_doomed(self._ground.node)
 

@@ -106,8 +106,8 @@ class Ends:
     pod: int
 
 
-Renamer = Callable[[Plan], Plan]
-"""The plan with another name of the node's end."""
+Renamer = Callable[[], Plan]
+"""The plan anew, with another name of the node's end."""
 
 
 def new_pair(site: Site, plan: Plan) -> Ends:
@@ -148,7 +148,7 @@ def connect(site: Site, plan: Plan, another: Renamer) -> tuple[Plan, Ends]:
                 f"container veth name provided ({plan.ifname}) already exists in "
                 f"{plan.netns_path}: delete it there, or choose another interface name"
             )
-        plan = another(plan)
+        plan = another()
     raise ConflictError(f"{_NAME_TRIES} names such as {plan.host_name} are taken on the node")
 
 
@@ -235,28 +235,20 @@ def delete_doomed(node: Socket) -> None:
 
 
 def free_name(pod: Socket, ifname: str, *, delete: bool) -> None:
-    """Make the interface's name free for the next one, before the link itself is gone.
+    """Make the interface's name and routes free for the next one, before the link itself is gone.
 
     `delete` waits for the link to go: where nobody knows the node's end to delete it by. Forgives
-    a link that is gone. A kernel that renames no link that is up (before 6.2) has it deleted too.
+    a link that is gone.
     """
     found = link.find(pod, ifname)
     if found is None or found.kind != "veth":
         return
-    if not delete and _rename_away(pod, found.index):
+    if delete:
+        pod.request([link.delete_link(found.index).forgiving(errno.ENODEV)])
         return
-    pod.request([link.delete_link(found.index).forgiving(errno.ENODEV)])
-
-
-def _rename_away(pod: Socket, index: int) -> bool:
-    away = Change(name=f"gone{os.urandom(5).hex()}")
-    try:
-        pod.request([link.set_link(index, away).forgiving(errno.ENODEV)])
-    except NetlinkError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        return False
-    return True
+    # Down first: so its routes stand in no one's way, and kernels before 6.2 rename it too.
+    away = (Change(up=False), Change(name=f"gone{os.urandom(5).hex()}"))
+    pod.request([link.set_link(found.index, change).forgiving(errno.ENODEV) for change in away])
 
 
 def forget_neighbours(node: Socket, bridge: str, addresses: tuple[IpAddress, ...]) -> None:
