@@ -9,6 +9,8 @@ import pytest
 
 from ringbolt.network.attachment import Pod as PodOwner
 from ringbolt.network.errors import ConflictError
+from ringbolt.network.network import Network
+from ringbolt.network.settings import Route
 from tests.kernel.network_lab import (
     SETTINGS,
     addresses,
@@ -116,6 +118,27 @@ def test_attaching_right_after_detaching_works_while_links_still_go(tmp_path: Pa
             assert addresses(room.add(attach(a))) != first
             room.delete(detach(a))
     assert set(links()) == {"lo"}
+
+
+def test_routes_of_a_link_that_goes_are_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with network(tmp_path) as other, pods("a") as (a,):
+        with Network(tmp_path, coalesce=True) as room:
+            monkeypatch.setattr(room._ground.sweeper, "sweep", bool)  # it takes its time
+            room.add(attach(a))
+            room.delete(detach(a))
+            result = room.add(attach(a))
+        other.check(attach(a), result)
+
+
+def test_a_failed_attachment_leaves_no_neighbour(tmp_path: Path) -> None:
+    nowhere = Route(ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_address("198.51.100.1"))
+    with network(tmp_path) as room, pods("a") as (a,):
+        with pytest.raises(OSError, match=r"198\.51\.100\.1"):
+            room.add(attach(a, replace(SETTINGS, routes=(nowhere,))))
+        assert ip("neigh", "show", "dev", "rb0", "nud", "permanent") == []
+        assert set(links()) == {"lo", "rb0"}
 
 
 def test_the_bridge_of_another_subnet_is_not_taken_over(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tests.kernel.network_lab import (
     links,
     network,
     pods,
+    run,
     serving,
 )
 
@@ -46,3 +47,18 @@ def test_detaching_takes_the_routes_along(tmp_path: Path) -> None:
         room.delete(detach(a, ROUTED))
         assert set(links()) == {"lo"}
         assert ip("route") == []
+
+
+def test_an_attachment_that_had_to_take_another_name_is_whole(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        taken = host(room.add(attach(a, ROUTED)))
+        room.delete(detach(a, ROUTED))
+        run("ip", "link", "add", taken, "type", "bridge")
+        result = room.add(attach(a, ROUTED))
+        assert host(result) != taken
+        assert room.add(attach(a, ROUTED)) == result
+        assert room.repair(ROUTED) == ()
+        with serving(None, 81):
+            assert dial(a, "10.88.0.1", 81) == addresses(result)[0].partition("/")[0]
+        room.delete(detach(a, ROUTED))
+        run("ip", "link", "delete", taken)
