@@ -39,13 +39,14 @@ def call(fd: int, operation: str, request: int, number: int = 0) -> int:
         raise libc.failed(error.errno or 0, operation, libc.path_of(fd)) from None
 
 
-def exchange(fd: int, operation: str, request: int, buffer: bytearray) -> None:
+def exchange(fd: int, operation: str, request: int, buffer: bytearray) -> int:
     """Make a request whose argument is a structure; the kernel's answer is in `buffer` then.
 
-    Raises OSError naming it and the file, and never what is in the buffer.
+    Returns the call's own result, 0 but for few. Raises OSError naming it and the file, and never
+    what is in the buffer.
     """
     # With immutable bytes Python keeps every other thread waiting as long as the kernel works.
     try:
-        fcntl.ioctl(fd, request, buffer, True)  # noqa: FBT003  # positional only
+        return int(fcntl.ioctl(fd, request, buffer, True))  # noqa: FBT003  # positional only
     except OSError as error:
         raise libc.failed(error.errno or 0, operation, libc.path_of(fd)) from None

@@ -26,6 +26,23 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "sethostname": (ctypes.c_char_p, ctypes.c_size_t),
     "prctl": (ctypes.c_int, *[ctypes.c_ulong] * 4),
     "capset": (ctypes.c_void_p, ctypes.c_void_p),
+    "statfs": (ctypes.c_char_p, ctypes.c_void_p),
+    "fstatfs": (ctypes.c_int, ctypes.c_void_p),
+    "statx": (
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_int,
+        ctypes.c_uint,
+        ctypes.c_void_p,
+    ),
+    "fanotify_init": (ctypes.c_uint, ctypes.c_uint),
+    "fanotify_mark": (
+        ctypes.c_int,
+        ctypes.c_uint,
+        ctypes.c_uint64,
+        ctypes.c_int,
+        ctypes.c_char_p,
+    ),
 }
 
 for _name, _arguments in _SIGNATURES.items():
