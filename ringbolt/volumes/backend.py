@@ -2,35 +2,37 @@
 
 The core owns paths, locks, records, guards, attaching and refcounts; a kind only turns a volume
 into a *detached* mount and back. A kind is one module with one class that fits `Backend`, handed to
-`Volumes` in a table, so the core names no kind.
+`Volumes` in a table, so the core names no kind. What only some can is a protocol of its own:
+`Growing`, `Copying`.
 
 Rules for a kind:
 - `open_tree` answers the descriptor of a complete, detached mount (fsmount(2), or open_tree(2) with
   OPEN_TREE_CLONE) and pushes its undo after each step. What a killed process leaves must vanish
   with its descriptors or be found again from the volume alone (names derived from its id).
-- Nothing is ever attached by a kind; a mount that only a helper can make is made aside, cloned, and
-  taken off.
-- `release`, `delete` succeed where there is nothing any more.
-- No option, secret or device path of a volume enters argv, an environment or an error text unless
-  it is public by its nature.
+- Nothing is ever attached by a kind; a mount that only a program can make is made aside, cloned,
+  and taken off.
+- `release` and `delete` succeed where there is nothing any more.
+- A block volume's tree is a clone of the device's node, a file.
 """
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ringbolt.linux.mount import MountPoint
 from ringbolt.volumes.deadline import Deadline
-from ringbolt.volumes.outcome import Created, Snapshot, Stats
+from ringbolt.volumes.mounts import Root
+from ringbolt.volumes.outcome import Created, Snapshot
 from ringbolt.volumes.spec import Kind
 from ringbolt.volumes.volume import NO_SECRETS, Secrets, Volume
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One call on a volume: `volume` as the policy granted it, whose options are all allowed.
+    """One call on a volume: `volume` as the policy granted it, sizes filled in.
 
-    `options` are the superblock's; those of the mount (`noexec`, `noatime`) are the core's.
+    `options` are the superblock's, all allowed; those of the mount (`noexec`, `noatime`) are the
+    core's.
     """
 
     volume: Volume
@@ -49,7 +51,7 @@ class Backend(Protocol):
 
     @property
     def staged(self) -> bool:
-        """Whether a volume has one superblock, mounted once and cloned for each publication.
+        """Whether a volume has a superblock of its own, mounted once and cloned per publication.
 
         Others are published directly, `subdir` included, each time by `open_tree`.
         """
@@ -66,7 +68,7 @@ class Backend(Protocol):
         ...
 
     def lacks(self) -> str:
-        """What this node lacks for it and what to install, empty if nothing: asked at start."""
+        """What this node lacks for it and what to install; empty if nothing. Asked at start."""
         ...
 
     def validate(self, volume: Volume) -> None:
@@ -74,15 +76,18 @@ class Backend(Protocol):
         ...
 
     def create(self, ask: Ask) -> Created:
-        """Make what is missing, all or nothing. Raises FullError, MismatchError, NotFoundError."""
+        """Make what is missing, all or nothing; the same call again answers the same.
+
+        Raises FullError, MismatchError, NotFoundError, NotBlankError.
+        """
         ...
 
     def open_tree(self, ask: Ask, undo: ExitStack) -> int:
         """The descriptor of a detached mount of the volume, which the caller closes."""
         ...
 
-    def holds(self, volume: Volume, point: MountPoint, fd: int) -> bool:
-        """Whether a mount is of this volume; `fd` is its root, opened with O_PATH."""
+    def holds(self, volume: Volume, point: MountPoint, root: Root) -> bool:
+        """Whether a mount is of this volume, by what mountinfo and its root's inode tell."""
         ...
 
     def release(self, volume: Volume) -> None:
@@ -90,17 +95,26 @@ class Backend(Protocol):
         ...
 
     def delete(self, volume: Volume) -> bool:
-        """Delete its data, which is not mounted; False: there was none. RefusedError: not ours."""
+        """Delete its data, which is not mounted; False: there was none.
+
+        Raises RefusedError where the data is not ours, BusyError.
+        """
         ...
+
+
+@runtime_checkable
+class Growing(Protocol):
+    """A kind whose volumes can become larger."""
 
     def expand(self, ask: Ask, size: int, fd: int | None) -> int:
-        """Grow to at least `size` bytes, mounted at `fd` or not; how large it is now."""
+        """Grow to at least `size` bytes, mounted at `fd` or not mounted; how large it is now."""
         ...
+
+
+@runtime_checkable
+class Copying(Protocol):
+    """A kind whose volumes can be copied as they are at one moment."""
 
     def snapshot(self, ask: Ask, name: str) -> Snapshot:
-        """Copy it as it is now, as a volume `name` of the same namespace."""
-        ...
-
-    def stats(self, volume: Volume, fd: int) -> Stats:
-        """Of a mount of it, opened at `fd`."""
+        """Make a volume `name` of the same namespace, of this one's content."""
         ...

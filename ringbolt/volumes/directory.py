@@ -1,0 +1,122 @@
+"""Volumes that are directories of the host, below the roots that its operator names.
+
+A publication is a bind of the directory, looked up below its root with no symbolic link on the
+way. The data is the operator's: it is never deleted here.
+"""
+
+import os
+from contextlib import ExitStack
+
+from ringbolt.linux.mount import MountPoint
+from ringbolt.linux.mount_api import open_tree
+from ringbolt.linux.openat2 import mkdir_below, open_below
+from ringbolt.volumes.backend import Ask
+from ringbolt.volumes.errors import InvalidError, NotFoundError, RefusedError
+from ringbolt.volumes.mounts import Root
+from ringbolt.volumes.outcome import Created
+from ringbolt.volumes.policy import root_of
+from ringbolt.volumes.publication import below
+from ringbolt.volumes.spec import Directory, Encryption, Kind
+from ringbolt.volumes.volume import Volume
+
+
+class DirectoryBackend:
+    """The kind `dir`; `roots` as the policy has them."""
+
+    kind = Kind.DIRECTORY
+    staged = False
+    remote = False
+    options = frozenset[str]()
+
+    def __init__(self, roots: tuple[str, ...]) -> None:
+        self._roots = roots
+
+    def lacks(self) -> str:
+        """Every node has directories."""
+        return ""
+
+    def validate(self, volume: Volume) -> None:
+        """Raise InvalidError for what a directory cannot be."""
+        if volume.block:
+            raise InvalidError("a dir volume is no block device")
+        if volume.encryption is Encryption.LUKS:
+            raise InvalidError("a dir volume cannot be encrypted with luks; fscrypt can")
+
+    def create(self, ask: Ask) -> Created:
+        """Make it where the volume asks for that. Raises NotFoundError."""
+        spec = _spec(ask.volume)
+        try:
+            os.close(self._open(spec))
+        except NotFoundError:
+            if not spec.create:
+                raise
+            self._make(spec)
+            return Created(ask.volume.id, None, fresh=True)
+        return Created(ask.volume.id, None, fresh=False)
+
+    def open_tree(self, ask: Ask, undo: ExitStack) -> int:
+        """A bind of it, or of what lies below."""
+        del undo  # a detached mount goes with its descriptor
+        directory = self._open(_spec(ask.volume))
+        try:
+            source = below(directory, ask.volume.subdir)
+        finally:
+            os.close(directory)
+        try:
+            return open_tree(source, clone=True)
+        finally:
+            os.close(source)
+
+    def holds(self, volume: Volume, point: MountPoint, root: Root) -> bool:
+        """By what the path leads to now."""
+        del point
+        directory = self._open(_spec(volume))
+        try:
+            source = below(directory, volume.subdir)
+        finally:
+            os.close(directory)
+        try:
+            found = os.fstat(source)
+        finally:
+            os.close(source)
+        return root == Root(found.st_dev, found.st_ino)
+
+    def release(self, volume: Volume) -> None:
+        """Nothing is held."""
+
+    def delete(self, volume: Volume) -> bool:
+        """Never: it is the operator's."""
+        raise RefusedError(f"{_spec(volume).path} is the host's: delete it there")
+
+    def _open(self, spec: Directory) -> int:
+        root, relative = self._split(spec)
+        held = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return open_below(held, relative or ".", os.O_PATH | os.O_DIRECTORY)
+        except FileNotFoundError:
+            raise NotFoundError(f"{spec.path} does not exist: make it, or ask to create") from None
+        except OSError as error:
+            text = os.strerror(error.errno or 0)
+            raise RefusedError(f"{spec.path} is no directory that is safe to use: {text}") from None
+        finally:
+            os.close(held)
+
+    def _make(self, spec: Directory) -> None:
+        root, relative = self._split(spec)
+        held = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.close(mkdir_below(held, relative))
+        finally:
+            os.close(held)
+
+    def _split(self, spec: Directory) -> tuple[str, str]:
+        root = root_of(self._roots, spec.path)
+        if root is None:
+            raise RefusedError(f"{spec.path} is below none of volumes.roots")
+        return root, spec.path[len(root) :].lstrip("/")
+
+
+def _spec(volume: Volume) -> Directory:
+    if not isinstance(volume.spec, Directory):
+        raise RefusedError(f"{volume.kind.value} is not dir")
+    return volume.spec

@@ -1,0 +1,52 @@
+"""What every call stands on: the places, what is remembered, locks, the policy and the kinds."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from ringbolt.volumes.backend import Backend
+from ringbolt.volumes.deadline import Deadline
+from ringbolt.volumes.errors import NotAvailableError
+from ringbolt.volumes.locks import Locks
+from ringbolt.volumes.paths import Places
+from ringbolt.volumes.policy import Grant, Policy, permit
+from ringbolt.volumes.records import Records
+from ringbolt.volumes.spec import Kind
+from ringbolt.volumes.volume import Tenant, Volume, VolumeId
+
+
+def table_of(backends: Iterable[Backend]) -> Mapping[Kind, Backend]:
+    """The kinds by their names."""
+    return {one.kind: one for one in backends}
+
+
+@dataclass(slots=True)
+class Ground:
+    """Of one room. `policy` and `backends` change when the configuration does."""
+
+    places: Places
+    records: Records
+    locks: Locks
+    policy: Policy
+    backends: Mapping[Kind, Backend]
+
+    def backend(self, kind: Kind) -> Backend:
+        """Raises NotAvailableError where this node cannot do the kind."""
+        backend = self.backends.get(kind)
+        lacks = backend.lacks() if backend else "it is not built in"
+        if backend is None or lacks:
+            raise NotAvailableError(f"this node has no {kind.value} volumes: {lacks}")
+        return backend
+
+    def grant(self, volume: Volume, tenant: Tenant) -> Grant:
+        """What the policy and the kind allow. Raises what `Volumes.validate` does."""
+        backend = self.backend(volume.kind)
+        grant = permit(self.policy, volume, tenant, backend.options)
+        backend.validate(grant.volume)
+        return grant
+
+    def alone(
+        self, volume_id: VolumeId, call: str, deadline: Deadline
+    ) -> AbstractContextManager[None]:
+        """Be the only call on a volume. Raises TryAgainError."""
+        return self.locks.hold(volume_id, call, deadline)

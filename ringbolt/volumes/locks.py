@@ -1,0 +1,105 @@
+"""One call at a time on a volume and on a target, in this process and beside it.
+
+A lock knows who holds it and since when, so a hung call is seen and blocks its own volume only.
+Between processes it is flock(2) on a file in the run directory; the kernel lets go of it whatever
+becomes of the process, and the last holder removes the file.
+"""
+
+import fcntl
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ringbolt.volumes.deadline import Deadline
+from ringbolt.volumes.errors import TryAgainError
+from ringbolt.volumes.outcome import LockStatus
+
+_PAUSE_S = 0.02
+"""Between tries for what another process holds: flock(2) knows no deadline."""
+
+
+class Locks:
+    """The locks of one run directory."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._folder = run_dir / "volumes" / "locks"
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._free = threading.Condition()
+        self._held: dict[str, tuple[str, float]] = {}
+
+    @contextmanager
+    def hold(self, what: str, call: str, deadline: Deadline) -> Generator[None]:
+        """Be alone with `what` in the block; `call` is told to those who wait.
+
+        Raises TryAgainError once the deadline is over.
+        """
+        self._take(what, call, deadline)
+        try:
+            fd = self._lock_file(what, deadline)
+            try:
+                yield
+            finally:
+                with suppress(FileNotFoundError):
+                    self._path(what).unlink()
+                os.close(fd)
+        finally:
+            with self._free:
+                del self._held[what]
+                self._free.notify_all()
+
+    def status(self, what: str) -> LockStatus | None:
+        """Who of this process holds it, and for how long."""
+        held = self._held.get(what)
+        return LockStatus(held[0], time.monotonic() - held[1]) if held else None
+
+    def sweep(self) -> None:
+        """Remove the files of processes that were killed."""
+        for path in self._folder.iterdir():
+            with suppress(OSError):
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+                finally:
+                    os.close(fd)
+
+    def _take(self, what: str, call: str, deadline: Deadline) -> None:
+        with self._free:
+            while held := self._held.get(what):
+                if not self._free.wait(deadline.left_s()) and what in self._held:
+                    age = time.monotonic() - held[1]
+                    raise TryAgainError(f"{what}: {held[0]} has been at it for {age:.0f} s")
+            self._held[what] = (call, time.monotonic())
+
+    def _lock_file(self, what: str, deadline: Deadline) -> int:
+        path = self._path(what)
+        while True:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is(path, fd):
+                    return fd
+            except BlockingIOError:
+                pass
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+            if deadline.left_s() == 0:
+                raise TryAgainError(f"{what}: another process is at it; see `fuser {path}`")
+            time.sleep(_PAUSE_S)
+
+    def _path(self, what: str) -> Path:
+        return self._folder / hashlib.sha256(what.encode()).hexdigest()[:40]
+
+
+def _is(path: Path, fd: int) -> bool:
+    """Whether the path still leads to the file: its last holder may have removed it."""
+    try:
+        return os.path.samestat(path.stat(follow_symlinks=False), os.fstat(fd))
+    except FileNotFoundError:
+        return False

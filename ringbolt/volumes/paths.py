@@ -1,0 +1,139 @@
+"""Where everything lies, and one place where a volume appears, held by descriptor.
+
+Every path below the kubelet's directory or our own is looked up by openat2 with no symbolic link on
+the way, and acted on by the descriptor of its parent, so nobody can swap a part of it meanwhile.
+"""
+
+import errno
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from ringbolt.linux import libc
+from ringbolt.linux.mount import UMOUNT_NOFOLLOW, umount
+from ringbolt.linux.openat2 import mkdir_below, open_below
+from ringbolt.volumes.errors import InvalidError
+from ringbolt.volumes.volume import Namespace, VolumeId
+
+_OURS = "plugins/ringbolt.dev"
+_STAGED = "mount"
+_TARGET_MODE = 0o750
+"""As the kubelet makes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The agent's directories and the kubelet's."""
+
+    run_dir: Path
+    state_dir: Path
+    kubelet_dir: Path
+
+    @property
+    def kubelet_root(self) -> str:
+        """The kubelet's directory as mountinfo names it, links resolved."""
+        return os.path.realpath(self.kubelet_dir)  # on the path of each call
+
+    def relative(self, target: Path) -> str:
+        """A target relative to the kubelet's directory. Raises InvalidError: not below it."""
+        for root in (str(self.kubelet_dir), self.kubelet_root):
+            prefix = root.rstrip("/") + "/"
+            if str(target).startswith(prefix):
+                return str(target)[len(prefix) :]
+        raise InvalidError(f"{target} is not below the kubelet's directory {self.kubelet_dir}")
+
+    def staging(self, volume_id: VolumeId) -> str:
+        """A volume's staging mount, relative to the kubelet's directory."""
+        return f"{_OURS}/{volume_id}/{_STAGED}"
+
+    @property
+    def stagings(self) -> Path:
+        """Where the staging directories of all volumes lie, one each, named by their ids."""
+        return Path(self.kubelet_root, _OURS)
+
+    def data(self, kind: str, namespace: Namespace) -> Path:
+        """Where our own data of a kind and namespace lies."""
+        return self.state_dir / "volumes" / kind / namespace
+
+
+class Spot:
+    """One place below the kubelet's directory. Use it in `with`: it holds the parent open."""
+
+    __slots__ = ("name", "parent", "path")
+
+    def __init__(self, parent: int, name: str, path: str) -> None:
+        self.parent = parent
+        self.name = name
+        self.path = path
+        """As mountinfo names it."""
+
+    @classmethod
+    def open(cls, places: Places, relative: str) -> Self:
+        """Of a path whose parent exists. Raises OSError (ENOENT, ELOOP: a symbolic link)."""
+        root = places.kubelet_root
+        above, _, name = relative.rpartition("/")
+        held = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            parent = open_below(held, above or ".", os.O_PATH | os.O_DIRECTORY)
+        finally:
+            os.close(held)
+        return cls(parent, name, f"{root.rstrip('/')}/{relative}")
+
+    @classmethod
+    def make(cls, places: Places, relative: str, *, file: bool = False) -> Self:
+        """With what is missing of the path made: directories, at its end perhaps a file."""
+        root = places.kubelet_root
+        above, _, name = relative.rpartition("/")
+        held = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            parent = mkdir_below(held, above, _TARGET_MODE) if above else os.dup(held)
+        finally:
+            os.close(held)
+        spot = cls(parent, name, f"{root.rstrip('/')}/{relative}")
+        try:
+            spot.ensure(file=file)
+        except BaseException:
+            os.close(parent)
+            raise
+        return spot
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.parent)
+
+    def ensure(self, *, file: bool) -> None:
+        """Make it where it is missing, a directory or an empty file."""
+        with suppress(FileExistsError):
+            if file:
+                flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+                os.close(os.open(self.name, flags, 0o600, dir_fd=self.parent))
+            else:
+                os.mkdir(self.name, _TARGET_MODE, dir_fd=self.parent)
+
+    def fd(self, flags: int = os.O_PATH) -> int:
+        """Open what is there, the top of what is mounted there. Raises OSError."""
+        return open_below(self.parent, self.name, flags)
+
+    def unmount(self, flags: int = 0) -> bool:
+        """Take off what is mounted there, one; False: nothing was. Raises OSError (EBUSY)."""
+        try:
+            umount(f"/proc/thread-self/fd/{self.parent}/{self.name}", UMOUNT_NOFOLLOW | flags)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT):
+                return False
+            raise libc.failed(error.errno or 0, "umount2", self.path) from None
+        return True
+
+    def remove(self) -> bool:
+        """Remove the empty directory or file; False: there was none. Raises OSError (ENOTEMPTY)."""
+        try:
+            os.rmdir(self.name, dir_fd=self.parent)
+        except FileNotFoundError:
+            return False
+        except NotADirectoryError:
+            os.unlink(self.name, dir_fd=self.parent)
+        return True

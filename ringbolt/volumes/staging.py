@@ -1,0 +1,179 @@
+"""The one mount of a volume that has a superblock of its own; publications are clones of it.
+
+It lies below the kubelet's directory, so that it reaches the host and outlives the agent. Whoever
+calls holds the volume's lock. Who uses it, mountinfo says.
+"""
+
+import os
+import time
+from contextlib import ExitStack, suppress
+from functools import partial
+
+from ringbolt.linux.mount import MS_PRIVATE, MountPoint, mount_setattr, set_propagation
+from ringbolt.linux.mount_api import move_mount
+from ringbolt.volumes import guard, standing
+from ringbolt.volumes.backend import Ask
+from ringbolt.volumes.errors import ConflictError, MismatchError
+from ringbolt.volumes.ground import Ground
+from ringbolt.volumes.mount_options import ALWAYS
+from ringbolt.volumes.mounts import Mounts, Root
+from ringbolt.volumes.outcome import State
+from ringbolt.volumes.paths import Spot
+from ringbolt.volumes.records import Staged
+from ringbolt.volumes.volume import Volume, VolumeId, parse_id
+
+_WENT_READ_ONLY = frozenset({"emergency_ro", "shutdown"})
+
+
+class Staging:
+    """Stages and unstages."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+
+    def ensure(self, ask: Ask, *, held: bool) -> tuple[bool, tuple[str, ...]]:
+        """Have the volume staged; whether it was done now, and remarks.
+
+        `held` keeps it until it is unstaged by name. Raises ConflictError, MismatchError and what
+        the kind raises.
+        """
+        volume = ask.volume
+        before = self._ground.records.staged(volume.id)
+        with self._spot(volume) as spot:
+            found, remarks = standing.settle(spot, partial(self._holds, volume))
+            if found.state is State.MOUNTED and self._is_sound(spot, found.top, ask):
+                _check_alike(before, ask)
+                self._remember(ask, held=held or bool(before and before.held))
+                return False, remarks
+            self._remember(ask, held=held or bool(before and before.held))
+            self._mount(ask, spot)
+        return True, remarks
+
+    def open(self, volume_id: VolumeId) -> int:
+        """The root of the staged mount, O_PATH. Raises OSError."""
+        with Spot.open(self._ground.places, self._ground.places.staging(volume_id)) as spot:
+            return spot.fd()
+
+    def point(self, volume_id: VolumeId) -> MountPoint | None:
+        """The staged mount, if there is one."""
+        points = Mounts.look().at(self._path(volume_id))
+        return points[-1] if points else None
+
+    def users(self, volume_id: VolumeId) -> tuple[MountPoint, ...]:
+        """Its mounts below the kubelet's directory, publications and what was bound of them."""
+        mounts = Mounts.look()
+        path = self._path(volume_id)
+        staged = mounts.at(path)
+        if not staged:
+            return ()
+        top = staged[-1]
+        inside = self._ground.places.kubelet_root.rstrip("/") + "/"
+        shown = top.root.rstrip("/") + "/"
+        return tuple(
+            one
+            for one in mounts.of(top.device)
+            if one.target != path
+            and one.target.startswith(inside)
+            and (one.root == top.root or one.root.startswith(shown))
+        )
+
+    def shown_at(self, path: str) -> VolumeId | None:
+        """The staged volume whose superblock is mounted at `path`."""
+        mounts = Mounts.look()
+        stagings = f"{self._ground.places.stagings}"
+        staged = {one.device: one.target for one in mounts.below(stagings)}
+        for point in reversed(mounts.at(path)):
+            if (target := staged.get(point.device)) is not None:
+                return parse_id(target[len(stagings) + 1 :].partition("/")[0])
+        return None
+
+    def remove(self, volume_id: VolumeId, volume: Volume | None) -> bool:
+        """Unmount it and take everything back; False: it was not staged. Raises BusyError."""
+        count = 0
+        with suppress(FileNotFoundError):
+            with Spot.open(self._ground.places, self._ground.places.staging(volume_id)) as spot:
+                count = standing.unmount_all(spot)
+                guard.take_off(spot)
+                spot.remove()
+            with Spot.open(self._ground.places, self._folder(volume_id)) as folder:
+                folder.remove()
+        backend = self._ground.backends.get(volume.kind) if volume else None
+        if volume is not None and backend is not None:
+            backend.release(volume)
+        self._ground.records.drop_staged(volume_id)
+        return count > 0
+
+    def _mount(self, ask: Ask, spot: Spot) -> None:
+        with ExitStack() as undo:
+            undo.callback(self._forget, spot, ask.volume.id)
+            guard.put_on(spot)
+            tree = self._ground.backend(ask.volume.kind).open_tree(ask, undo)
+            try:
+                set_propagation(tree, MS_PRIVATE)
+                mount_setattr(tree, ALWAYS)
+                attach(tree, spot)
+            finally:
+                os.close(tree)
+            undo.pop_all()
+
+    def _forget(self, spot: Spot, volume_id: VolumeId) -> None:
+        """Of a mount that failed: nothing of it remains."""
+        guard.take_off(spot)
+        with suppress(OSError):
+            spot.remove()
+            with Spot.open(self._ground.places, self._folder(volume_id)) as folder:
+                folder.remove()
+        self._ground.records.drop_staged(volume_id)
+
+    def _holds(self, volume: Volume, point: MountPoint, root: Root) -> bool:
+        return self._ground.backend(volume.kind).holds(volume, point, root)
+
+    def _is_sound(self, spot: Spot, point: MountPoint, ask: Ask) -> bool:
+        """Whether it can be used; what cannot and is used by nobody is taken off.
+
+        An error makes a file system read-only under all its users, which mountinfo tells (`rw`
+        still, with `emergency_ro`); a new mount checks it.
+        """
+        writable = "rw" in point.super_options and not _WENT_READ_ONLY & point.super_options
+        if writable or ask.volume.readonly:
+            return True
+        if used := self.users(ask.volume.id):
+            raise MismatchError(
+                f"{ask.volume.id} went read-only after errors or was mounted so, and "
+                f"{used[0].target} still uses it: stop its pods, then it is checked and mounted"
+            )
+        standing.unmount_all(spot)
+        return False
+
+    def _remember(self, ask: Ask, *, held: bool) -> None:
+        record = Staged(ask.volume, ask.options, held, time.time())
+        self._ground.records.put_staged(record)
+
+    def _spot(self, volume: Volume) -> Spot:
+        places = self._ground.places
+        return Spot.make(places, places.staging(volume.id), file=volume.block)
+
+    def _path(self, volume_id: VolumeId) -> str:
+        places = self._ground.places
+        return f"{places.kubelet_root.rstrip('/')}/{places.staging(volume_id)}"
+
+    def _folder(self, volume_id: VolumeId) -> str:
+        return self._ground.places.staging(volume_id).rpartition("/")[0]
+
+
+def attach(tree: int, spot: Spot) -> None:
+    """Put a detached mount onto a place. Raises OSError."""
+    target = spot.fd()
+    try:
+        move_mount(tree, target)
+    finally:
+        os.close(target)
+
+
+def _check_alike(before: Staged | None, ask: Ask) -> None:
+    """One superblock has one set of options: whoever comes later gets those or nothing."""
+    if before and (before.options, before.volume.block) != (ask.options, ask.volume.block):
+        raise ConflictError(
+            f"{ask.volume.id} is mounted with the options {','.join(before.options) or '(none)'} "
+            "for another pod: ask for the same"
+        )

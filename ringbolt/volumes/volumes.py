@@ -1,0 +1,185 @@
+"""The room's door: volumes made, mounted, shown, taken off, and deleted when told so.
+
+Synchronous; any thread may call it, and other processes may do the same beside it. What is recorded
+is a hint, mountinfo and the kernel's own state decide. A call on one volume never waits for another
+volume.
+"""
+
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from ringbolt.volumes import guard, standing
+from ringbolt.volumes.backend import Ask, Backend
+from ringbolt.volumes.deadline import Deadline
+from ringbolt.volumes.errors import BusyError, VolumeError
+from ringbolt.volumes.ground import Ground, table_of
+from ringbolt.volumes.locks import Locks
+from ringbolt.volumes.outcome import Created, Published, Staged, Unpublished
+from ringbolt.volumes.paths import Places, Spot
+from ringbolt.volumes.policy import Policy
+from ringbolt.volumes.publication import Publisher
+from ringbolt.volumes.records import Records
+from ringbolt.volumes.staging import Staging
+from ringbolt.volumes.volume import NO_SECRETS, Publication, Secrets, Tenant, Volume, VolumeId
+
+
+class Volumes:
+    """The volumes of this node. Makes its folders in the run directory; raises OSError."""
+
+    def __init__(self, places: Places, policy: Policy, backends: Iterable[Backend]) -> None:
+        records, locks = Records(places.run_dir), Locks(places.run_dir)
+        self._ground = Ground(places, records, locks, policy, table_of(backends))
+        self._staging = Staging(self._ground)
+        self._publisher = Publisher(self._ground, self._staging)
+
+    def adopt(self, policy: Policy, backends: Iterable[Backend]) -> None:
+        """Go on by another configuration; what is mounted stays."""
+        self._ground.policy = policy
+        self._ground.backends = table_of(backends)
+
+    def validate(self, volume: Volume, tenant: Tenant) -> VolumeId:
+        """Whether this pod may have this volume here; nothing is touched.
+
+        Raises RefusedError, InvalidError, NotAvailableError.
+        """
+        self._ground.grant(volume, tenant)
+        return volume.id
+
+    def create(
+        self, volume: Volume, tenant: Tenant, deadline: Deadline, secrets: Secrets = NO_SECRETS
+    ) -> Created:
+        """Make what is missing of its data; the same call again answers the same.
+
+        Raises what `validate` does, FullError, MismatchError, NotFoundError, TryAgainError.
+        """
+        grant = self._ground.grant(volume, tenant)
+        with self._ground.alone(volume.id, "create", deadline):
+            ask = Ask(grant.volume, deadline, secrets, grant.options)
+            return self._ground.backend(volume.kind).create(ask)
+
+    def delete(self, volume: Volume, deadline: Deadline) -> bool:
+        """Delete its data, and nothing else ever does; False: there was none.
+
+        Raises BusyError while it is mounted, RefusedError for data that is not ours.
+        """
+        with self._ground.alone(volume.id, "delete", deadline):
+            if point := self._staging.point(volume.id):
+                raise BusyError(f"{volume.id} is mounted at {point.target}: unpublish it first")
+            for record in self._ground.records.all_published():
+                if record.volume.id == volume.id:
+                    where = record.publication.target
+                    raise BusyError(f"{volume.id} is published at {where}: unpublish it first")
+            return self._ground.backend(volume.kind).delete(volume)
+
+    def stage(
+        self, volume: Volume, tenant: Tenant, deadline: Deadline, secrets: Secrets = NO_SECRETS
+    ) -> Staged:
+        """Mount it at its staging place until `unstage`; kinds that need none: nothing happens.
+
+        Raises what `validate` does, ConflictError, MismatchError, TryAgainError, OSError.
+        """
+        grant = self._ground.grant(volume, tenant)
+        path = self._ground.places.stagings / volume.id / "mount"
+        if not self._ground.backend(volume.kind).staged:
+            return Staged(volume.id, path, fresh=False)
+        with self._ground.alone(volume.id, "stage", deadline):
+            ask = Ask(grant.volume, deadline, secrets, grant.options)
+            fresh, _ = self._staging.ensure(ask, held=True)
+        return Staged(volume.id, path, fresh)
+
+    def publish(
+        self,
+        volume: Volume,
+        publication: Publication,
+        deadline: Deadline,
+        secrets: Secrets = NO_SECRETS,
+    ) -> Published:
+        """Show it at a target, staged where its kind needs that; the same call again is content.
+
+        Raises what `validate` and `stage` do, NotFoundError: no such `subdir`. Then nothing of it
+        is left.
+        """
+        grant = self._ground.grant(volume, publication.tenant)
+        ask = Ask(grant.volume, deadline, secrets, grant.options)
+        with (
+            self._ground.locks.hold(str(publication.target), "publish", deadline),
+            self._ground.alone(volume.id, f"publish {publication.target}", deadline),
+            ExitStack() as undo,
+        ):
+            remarks: tuple[str, ...] = ()
+            if self._ground.backend(volume.kind).staged:
+                undo.callback(self._undo_stage, volume.id)
+                _, remarks = self._staging.ensure(ask, held=False)
+            fresh, more = self._publisher.ensure(ask, grant.attributes, publication)
+            undo.pop_all()
+        return Published(volume.id, publication.target, fresh, (*remarks, *more))
+
+    def unpublish(self, target: Path, deadline: Deadline, *, remove: bool = False) -> Unpublished:
+        """Take everything off a target, and unstage its volume if that was the last user.
+
+        The path alone is enough. Content with whatever is gone already. `remove`: the directory or
+        file too. Raises InvalidError, BusyError, TryAgainError, OSError.
+        """
+        relative = self._ground.places.relative(target)
+        with self._ground.locks.hold(str(target), "unpublish", deadline), ExitStack() as held:
+            record = self._ground.records.published(target)
+            volume_id = record.volume.id if record else self._shown_at(relative)
+            if volume_id is not None:
+                held.enter_context(self._ground.alone(volume_id, f"unpublish {target}", deadline))
+            count = self._clear(relative, remove=remove)
+            unstaged, remarks = self._let_go(volume_id, record.volume if record else None)
+            self._ground.records.drop_published(target)
+        return Unpublished(target, volume_id, count, unstaged, remarks)
+
+    def unstage(self, volume_id: VolumeId, deadline: Deadline) -> bool:
+        """Take off a staged mount that nobody uses; False: it was not staged.
+
+        Raises BusyError while it is published, TryAgainError, OSError.
+        """
+        with self._ground.alone(volume_id, "unstage", deadline):
+            if used := self._staging.users(volume_id):
+                raise BusyError(f"{volume_id} is still published at {used[0].target}")
+            record = self._ground.records.staged(volume_id)
+            return self._staging.remove(volume_id, record.volume if record else None)
+
+    def _clear(self, relative: str, *, remove: bool) -> int:
+        try:
+            with Spot.open(self._ground.places, relative) as spot:
+                count = standing.unmount_all(spot)
+                guard.take_off(spot)
+                if remove:
+                    spot.remove()
+                return count
+        except FileNotFoundError:
+            return 0
+
+    def _shown_at(self, relative: str) -> VolumeId | None:
+        """The staged volume that a target shows, where nothing is remembered of it."""
+        return self._staging.shown_at(f"{self._ground.places.kubelet_root}/{relative}")
+
+    def _let_go(
+        self, volume_id: VolumeId | None, volume: Volume | None
+    ) -> tuple[bool, tuple[str, ...]]:
+        """After a publication ended: unstage what nobody uses, release what was not staged."""
+        backend = self._ground.backends.get(volume.kind) if volume else None
+        if volume and backend and not backend.staged:
+            backend.release(volume)
+            return False, ()
+        if volume_id is None:
+            return False, ()
+        try:
+            return self._unstage_unused(volume_id), ()
+        except BusyError as error:
+            return False, (str(error),)
+
+    def _undo_stage(self, volume_id: VolumeId) -> None:
+        """What does not go now, goes with the next call or at the next start."""
+        with suppress(VolumeError, OSError):
+            self._unstage_unused(volume_id)
+
+    def _unstage_unused(self, volume_id: VolumeId) -> bool:
+        record = self._ground.records.staged(volume_id)
+        if (record and record.held) or self._staging.users(volume_id):
+            return False
+        return self._staging.remove(volume_id, record.volume if record else None)

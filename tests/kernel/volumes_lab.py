@@ -1,0 +1,84 @@
+"""What tests of the volume room share: its directories, a kubelet's shared mount, asks."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ringbolt.linux import mount
+from ringbolt.volumes.backend import Backend
+from ringbolt.volumes.deadline import Deadline
+from ringbolt.volumes.directory import DirectoryBackend
+from ringbolt.volumes.outcome import Published, Unpublished
+from ringbolt.volumes.paths import Places
+from ringbolt.volumes.policy import Policy, Rule
+from ringbolt.volumes.spec import Kind, Spec
+from ringbolt.volumes.tmpfs import TmpfsBackend
+from ringbolt.volumes.volume import Namespace, Publication, Tenant, Volume
+from ringbolt.volumes.volumes import Volumes
+
+NAMESPACE = Namespace("default")
+TENANT = Tenant(NAMESPACE, "web-0", "0a1b", "default")
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeLab:
+    """A room over directories of its own; the kubelet's is a shared mount, as on a node."""
+
+    places: Places
+    root: Path
+    room: Volumes
+
+    def target(self, name: str, pod: str = "0a1b") -> Path:
+        """Where a kubelet wants a pod's volume, made as it makes it."""
+        pods = self.places.kubelet_dir / "pods" / pod / "volumes" / "ringbolt.dev~volume"
+        pods.mkdir(parents=True, exist_ok=True)
+        (pods / name).mkdir(mode=0o750, exist_ok=True)
+        return pods / name
+
+    def publish(
+        self, volume: Volume, target: Path, *, readonly: bool = False, fs_group: int | None = None
+    ) -> Published:
+        """As a door does it."""
+        place = Publication(target, TENANT, readonly, fs_group)
+        self.room.create(volume, TENANT, soon())
+        return self.room.publish(volume, place, soon())
+
+    def unpublish(self, target: Path) -> Unpublished:
+        """From the path alone."""
+        return self.room.unpublish(target, soon())
+
+    def mounts(self) -> list[mount.MountPoint]:
+        """Everything mounted below the kubelet's directory."""
+        inside = f"{self.places.kubelet_dir}/"
+        return [one for one in mount.read_mountinfo() if one.target.startswith(inside)]
+
+
+def soon() -> Deadline:
+    """Time enough on a busy machine."""
+    return Deadline.after(60)
+
+
+def volume(spec: Spec, instance: str = "", *options: str, subdir: str = "") -> Volume:
+    """Of the namespace `default`."""
+    return Volume(spec, NAMESPACE, subdir, tuple(options), instance=instance)
+
+
+def backends(root: Path) -> tuple[Backend, ...]:
+    """The kinds, with `root` as the only root of host paths."""
+    return (TmpfsBackend(), DirectoryBackend((str(root),)))
+
+
+def volume_lab(folder: Path, kinds: Iterable[Backend] | None = None) -> VolumeLab:
+    """A room below `folder`."""
+    places = Places(folder / "run", folder / "state", folder / "kubelet")
+    root = folder / "srv"
+    for one in (places.run_dir, places.state_dir, places.kubelet_dir, root):
+        one.mkdir(exist_ok=True)
+    kubelet = str(places.kubelet_dir)
+    if not os.path.ismount(kubelet):  # as text
+        mount.bind(kubelet, kubelet)
+        mount.set_propagation(kubelet, mount.MS_SHARED)
+    policy = Policy((str(root),), (Rule(frozenset(Kind), options=("data=*",), trusted=True),))
+    room = Volumes(places, policy, backends(root) if kinds is None else kinds)
+    return VolumeLab(places, root, room)
