@@ -12,19 +12,22 @@ from ringbolt.linux.mount_api import FsContext, move_mount
 
 
 @contextmanager
-def disk(image: Path, size: int) -> Generator[str]:
-    """The path of a loop device over `image`, which is made or grown to `size` bytes."""
+def disk(image: Path, size: int, block_size: int = 0) -> Generator[str]:
+    """The path of a loop device over `image`, which is made or grown to `size` bytes.
+
+    A killed test leaves none: it goes with its last opener.
+    """
     fd = os.open(image, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     try:
         os.ftruncate(fd, max(size, os.fstat(fd).st_size))
-        made = loop.attach_free(fd)
+        setup = loop.Setup(loop.LO_FLAGS_AUTOCLEAR, block_size=block_size)
+        made = loop.attach_free(fd, setup)
     finally:
         os.close(fd)
-    os.close(made.fd)
     try:
         yield loop.device_path(made.number)
     finally:
-        loop.detach(loop.device_path(made.number))
+        os.close(made.fd)
 
 
 @dataclass(frozen=True, slots=True)
