@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ringbolt.sandbox.node import Node
+
 _STOP_DEADLINE_S = 5.0
 _SHOWN_LINES = 8
 
@@ -82,23 +84,24 @@ class AgentProcess:
         await task
 
 
-async def start_agent(place: AgentPlace) -> AgentProcess:
-    """Start it; whether it registers is for the kubelet to see."""
+async def start_agent(place: AgentPlace, node: Node | None = None) -> AgentProcess:
+    """Start it, on the node where there is one; whether it registers is for the kubelet to see."""
+    command = place.command()
     with place.log.open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            *place.command(),
+            *(node.command(*command) if node else command),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=_environment(),
+            env=environment(),
         )
     return AgentProcess(place, process)
 
 
 async def check_configuration(file: Path) -> None:
     """Raise AgentError with all that `ringbolt config check` finds wrong."""
-    await _answer(sys.executable, "-m", "daemon", "config", "check", str(file))
+    await ringbolt("config", "check", str(file))
 
 
 async def list_devices(place: AgentPlace) -> Mapping[str, Any]:
@@ -107,13 +110,18 @@ async def list_devices(place: AgentPlace) -> Mapping[str, Any]:
     return found
 
 
+async def ringbolt(*words: str) -> None:
+    """Run a command of ours. Raises AgentError with what it said."""
+    await _answer(sys.executable, "-m", "daemon", *words)
+
+
 async def _answer(*command: str) -> bytes:
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=_environment(),
+        env=environment(),
     )
     out, err = await process.communicate()
     if process.returncode:
@@ -128,7 +136,7 @@ def last_lines(log: Path) -> str:
     return "\n".join(f"  {line}" for line in lines[-_SHOWN_LINES:]) or "  (nothing)"
 
 
-def _environment() -> Mapping[str, str]:
+def environment() -> Mapping[str, str]:
     """Ours, with the place of our own code: the agent runs the same."""
     code = str(Path(__file__).parents[2])
     known = os.environ.get("PYTHONPATH")

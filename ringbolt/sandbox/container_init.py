@@ -20,12 +20,6 @@ from ringbolt.linux import device_cgroup, loopback, mount, namespaces, process
 from ringbolt.sandbox.steps import Step
 
 _NOT_FOUND, _NOT_EXECUTABLE, _SETUP_FAILED = 127, 126, 128
-_JOINED = {
-    "user": namespaces.CLONE_NEWUSER,
-    "ipc": namespaces.CLONE_NEWIPC,
-    "uts": namespaces.CLONE_NEWUTS,
-    "net": namespaces.CLONE_NEWNET,
-}
 
 
 def main() -> int:
@@ -43,6 +37,8 @@ def main() -> int:
 
 def _pod(plan: dict[str, Any], status: int) -> int:
     """Hold the namespaces that a pod's containers share, until the leash is let go."""
+    for path, kind in plan["join"]:
+        namespaces.setns(path, kind)
     uid, gid = os.geteuid(), os.getegid()
     shared = namespaces.CLONE_NEWIPC | namespaces.CLONE_NEWUTS
     shared |= 0 if plan["host_network"] else namespaces.CLONE_NEWNET
@@ -65,8 +61,8 @@ def _container(plan: dict[str, Any], status: int) -> int:
     if group:
         device_cgroup.create(group, plan["device_rules"])
     try:
-        for kind in plan["join"]:
-            namespaces.setns(f"/proc/{plan['pod_pid']}/ns/{kind}", _JOINED[kind])
+        for path, kind in plan["join"]:
+            namespaces.setns(path, kind)
         namespaces.unshare(namespaces.CLONE_NEWPID)
         child = os.fork()
         if child == 0:

@@ -16,6 +16,7 @@ from ringbolt.sandbox.ability import Ability, Means, find_ability
 from ringbolt.sandbox.agent_process import list_devices
 from ringbolt.sandbox.events import Event
 from ringbolt.sandbox.examples import example
+from ringbolt.sandbox.network_demo import NetworkDemo
 from ringbolt.sandbox.pod import Pod
 from ringbolt.sandbox.pod_file import load_pods
 from ringbolt.sandbox.pod_worker import PodFailedError, PodWorker, Progress, Step
@@ -58,6 +59,8 @@ class _Demo:
         (second,) = load_pods(example(self.stage.pod))
         failed += await self._pod("fuse-and-tun.yaml", first)
         failed += await self._pod(self.stage.pod, self._with_the_rest(first, second))
+        self.report.network()
+        failed += await NetworkDemo(session, report).run()
         await self._replug()
         await self._restart_kubelet()
         await self._timed("agent: SIGTERM until it ended", session.agent.stop())

@@ -302,6 +302,10 @@ class Kubelet:
         """Capacity and allocatable of each resource, as `kubectl describe node` has them."""
         return self._running.manager.node_status()
 
+    def note_addresses(self, uid: PodUid, ips: tuple[str, ...]) -> None:
+        """What the runtime says of a pod's network, for its status."""
+        self._pods[uid].pod_ips = ips
+
     def pod_status(self, uid: PodUid) -> PodStatus:
         """Phase, reason, and in 1.36 each device's health. Raises KeyError for an unknown pod."""
         return pod_status(self._pods[uid], self._running.manager)

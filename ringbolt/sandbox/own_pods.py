@@ -47,6 +47,8 @@ async def run_pods(files: Sequence[Path], choice: Choice, report: Report) -> int
     async with open_session(
         config, ability, listener=report.log_line, generation=choice.generation
     ) as session:
+        for lack in session.network_lacks:
+            report.left_out(lack)
         worker = PodWorker(session.kubelet, session.runtime, observer=report.progress)
         codes = await asyncio.gather(*(_run(worker, report, *each) for each in pods))
     return next((code for code in codes if code), 0)

@@ -65,10 +65,21 @@ class Security:
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerPort:
+    """One of `ports`; `host_port` 0 is none, `host_ip` "" every address of the node."""
+
+    container_port: int
+    host_port: int = 0
+    protocol: str = "TCP"
+    host_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """One container. `limits` has the extended resources only, as whole numbers.
 
     `limits` equals the requests: the API server allows nothing else for extended resources.
+    `env_fields` are variables whose value is a field of the pod (`status.podIP`).
     `restart_policy` is set on a container (not the pod) only to make an init container a sidecar.
     """
 
@@ -77,8 +88,10 @@ class ContainerSpec:
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict[str, str])
+    env_fields: Mapping[str, str] = field(default_factory=dict[str, str])
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
     volume_mounts: tuple[VolumeMount, ...] = ()
+    ports: tuple[ContainerPort, ...] = ()
     working_dir: str = "/"
     security: Security = Security()
     restart_policy: RestartPolicy | None = None

@@ -4,6 +4,7 @@ A field the sandbox would have to honour but does not is an error; a field that 
 here (scheduling, probes of the cluster's own, service accounts) is read over.
 """
 
+import ipaddress
 import re
 import uuid
 from collections.abc import Collection, Iterable
@@ -13,6 +14,7 @@ import yaml
 
 from ringbolt.sandbox.fields import Field, Problem, documents
 from ringbolt.sandbox.pod import (
+    ContainerPort,
     ContainerSpec,
     Pod,
     PodUid,
@@ -37,9 +39,15 @@ _POD_IGNORED = {
 }
 _CONTAINER_FIELDS = {
     *("name", "image", "command", "args", "env", "resources", "volumeMounts", "workingDir"),
-    *("securityContext", "restartPolicy"),
+    *("securityContext", "restartPolicy", "ports"),
 }
-_CONTAINER_IGNORED = {"imagePullPolicy", "ports", "terminationMessagePolicy", "stdin", "tty"}
+_CONTAINER_IGNORED = {"imagePullPolicy", "terminationMessagePolicy", "stdin", "tty"}
+_PROTOCOLS = ("TCP", "UDP", "SCTP")
+_LAST_PORT = 65535
+_POD_FIELD_PATHS = (
+    *("metadata.name", "metadata.namespace", "metadata.uid"),
+    *("status.podIP", "status.podIPs", "status.hostIP", "status.hostIPs"),
+)
 _HOST_PATH_KINDS = (
     *("", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"),
     *("CharDevice", "BlockDevice"),
@@ -123,26 +131,61 @@ def _container(item: Field, volumes: Collection[str], pod: Security) -> Containe
     policy = item.at("restartPolicy")
     if policy and ".containers[" in f".{item.path.removeprefix('spec')}":
         policy.wrong("Forbidden: may not be set for non-init containers")
+    variables = [_variable(entry) for entry in item.at("env").items()]
     return ContainerSpec(
         name=_name(item.at("name"), _LABEL, 63),
         image=item.at("image").text(),
         command=item.at("command").texts(),
         args=item.at("args").texts(),
-        env=dict(_variable(entry) for entry in item.at("env").items()),
+        env={name: value for name, value, path in variables if not path},
+        env_fields={name: path for name, _, path in variables if path},
         limits=read_requirements(item.at("resources")),
         volume_mounts=tuple(_mount(entry, volumes) for entry in item.at("volumeMounts").items()),
+        ports=tuple(_port(entry) for entry in item.at("ports").items()),
         working_dir=item.at("workingDir").text("/"),
         security=_security(item.at("securityContext"), pod),
         restart_policy=RestartPolicy(policy.choice(["Always"], "Always")) if policy else None,
     )
 
 
-def _variable(entry: Field) -> tuple[str, str]:
-    entry.only({"name", "value"})
-    name = entry.at("name")
+def _variable(entry: Field) -> tuple[str, str, str]:
+    """Name, value, and in its place the path of a field of the pod."""
+    entry.only({"name", "value", "valueFrom"})
+    name, source = entry.at("name"), entry.at("valueFrom")
     if not name.text():
         name.wrong("Required value")
-    return name.text(), entry.at("value").text()
+    source.only({"fieldRef"})
+    reference = source.at("fieldRef")
+    reference.only({"fieldPath"}, {"apiVersion"})
+    if source and not reference:
+        source.wrong("Required value: the sandbox understands fieldRef")
+    path = reference.at("fieldPath").choice(_POD_FIELD_PATHS, "") if reference else ""
+    return name.text(), entry.at("value").text(), path
+
+
+def _port(entry: Field) -> ContainerPort:
+    entry.only({"containerPort", "hostPort", "protocol", "hostIP"}, {"name"})
+    own, host = entry.at("containerPort"), entry.at("hostPort")
+    if not own:
+        own.wrong("Required value")
+    address = entry.at("hostIP")
+    try:
+        ipaddress.ip_address(address.text() or "0.0.0.0")  # noqa: S104 - none is every one
+    except ValueError:
+        address.wrong(f'Invalid value: "{address.text()}": must be a valid IP address')
+    return ContainerPort(
+        _port_number(own),
+        _port_number(host),
+        entry.at("protocol").choice(_PROTOCOLS, "TCP"),
+        address.text(),
+    )
+
+
+def _port_number(field: Field) -> int:
+    number = field.integer()
+    if number is not None and not 1 <= number <= _LAST_PORT:
+        field.wrong(f"Invalid value: {number}: must be between 1 and {_LAST_PORT}, inclusive")
+    return number or 0
 
 
 def _mount(entry: Field, volumes: Collection[str]) -> VolumeMount:

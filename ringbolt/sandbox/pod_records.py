@@ -25,19 +25,22 @@ class PodRecord:
     reason: str = ""
     message: str = ""
     affinity: dict[str, int | None] = field(default_factory=dict[str, int | None])
+    pod_ips: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PodStatus:
     """`health`: container to resource to device id to "Healthy" or "Unhealthy".
 
-    That is `containerStatuses[].allocatedResourcesStatus[]`; init containers have none.
+    That is `containerStatuses[].allocatedResourcesStatus[]`; init containers have none. `pod_ips`
+    is `podIPs`, the first of them `podIP`.
     """
 
     phase: Phase
     reason: str
     message: str
     health: Mapping[str, Mapping[str, Mapping[str, str]]]
+    pod_ips: tuple[str, ...] = ()
 
 
 def pod_status(record: PodRecord, manager: DeviceManager) -> PodStatus:
@@ -47,4 +50,4 @@ def pod_status(record: PodRecord, manager: DeviceManager) -> PodStatus:
         for resource, held in manager.held.of(record.pod.uid, container.name).items():
             ids = {id_: manager.health(resource, id_) for id_ in sorted(held.ids)}
             health.setdefault(container.name, {})[resource] = ids
-    return PodStatus(record.phase, record.reason, record.message, health)
+    return PodStatus(record.phase, record.reason, record.message, health, record.pod_ips)

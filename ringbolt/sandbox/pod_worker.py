@@ -14,6 +14,7 @@ from ringbolt.sandbox.container_process import ContainerProcess, StartError
 from ringbolt.sandbox.host_devices import CreateError
 from ringbolt.sandbox.kubelet import AdmissionError, Admitted, Kubelet
 from ringbolt.sandbox.pod import ContainerSpec, Pod, RestartPolicy
+from ringbolt.sandbox.pod_network import NetworkError
 from ringbolt.sandbox.runtime import PodSandbox, Runtime
 
 _LONGEST_BACK_OFF_S = 300.0
@@ -23,6 +24,7 @@ class Step(enum.Enum):
     """What a pod has come to."""
 
     ADMITTED = "admitted"
+    NETWORKED = "networked"
     STARTED = "started"
     ENDED = "ended"
     BACKING_OFF = "backing off"
@@ -83,9 +85,10 @@ class PodWorker:
         try:
             await self._place(pod)
             async with self.runtime.pod(pod) as sandbox:
+                self._tell_addresses(sandbox)
                 await self._initialise(sandbox)
                 codes = await asyncio.gather(*(self._keep(sandbox, c) for c in pod.containers))
-        except (CreateError, StartError, AllocationError) as error:
+        except (CreateError, StartError, AllocationError, NetworkError) as error:
             raise PodFailedError(f"{_REASONS[type(error)]}: {error}") from error
         finally:
             await self.kubelet.remove(pod.uid)
@@ -107,6 +110,15 @@ class PodWorker:
             raise PodFailedError(str(error)) from error
         took = time.monotonic() - began
         self.observer(Progress(Step.ADMITTED, pod, took_s=took, admitted=admitted))
+
+    def _tell_addresses(self, sandbox: PodSandbox) -> None:
+        ips = sandbox.addresses.ips
+        self.kubelet.note_addresses(sandbox.pod.uid, ips)
+        if ips and not sandbox.pod.host_network:
+            took_s = sandbox.addresses.added_s
+            self.observer(
+                Progress(Step.NETWORKED, sandbox.pod, took_s=took_s, detail=", ".join(ips))
+            )
 
     async def _initialise(self, sandbox: PodSandbox) -> None:
         for spec in sandbox.pod.init_containers:
@@ -160,4 +172,5 @@ _REASONS: dict[type[Exception], str] = {
     CreateError: "CreateContainerError",
     StartError: "RunContainerError",
     AllocationError: "CreateContainerConfigError",
+    NetworkError: "FailedCreatePodSandBox",
 }

@@ -66,9 +66,11 @@ class Report:
 
     def pod(self, source: str, pod: Pod) -> None:
         """A pod's turn begins; `source` is the file that it is from."""
-        wanted = {name: n for c in pod.containers for name, n in c.limits.items()}
-        asks = ", ".join(f"{name}: {number}" for name, number in wanted.items())
-        self._heading(f"Pod {pod} ({source}) asks for {asks}")
+        wanted = [f"{name}: {n}" for c in pod.containers for name, n in c.limits.items()]
+        ports = [port for c in pod.containers for port in c.ports if port.host_port]
+        wanted += [f"the node's port {port.host_port}/{port.protocol}" for port in ports]
+        asks = f" asks for {', '.join(wanted)}" if wanted else ""
+        self._heading(f"Pod {pod} ({source}){asks}")
 
     def _given(self, admitted: Admitted) -> None:
         """What the kubelet was answered for each container."""
@@ -87,6 +89,9 @@ class Report:
         if progress.admitted is not None:
             self.took("pod: admission with Allocate", progress.took_s)
             self._given(progress.admitted)
+        elif progress.step is Step.NETWORKED:
+            self.took("pod: CNI ADD, the exec of the plugin", progress.took_s)
+            self._line(f"{progress.pod.name} has the addresses {progress.detail}")
         elif progress.step is Step.STARTED:
             self.took("container: create and start", progress.took_s)
         elif progress.step is Step.ENDED:
@@ -97,6 +102,10 @@ class Report:
     def replug(self, what: str, rounds: int) -> None:
         """The device's coming and going begins."""
         self._heading(f"Taking away and bringing back {what}, {rounds} times")
+
+    def network(self) -> None:
+        """The pods' network begins."""
+        self._heading("Two pods' network: each other, a port of the node, the outside")
 
     def kubelet_restart(self) -> None:
         """The kubelet is about to be restarted."""

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ringbolt.linux.namespaces import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWUSER, CLONE_NEWUTS
 from ringbolt.linux.process import CAPABILITIES, effective_capabilities
 from ringbolt.sandbox import container_process
 from ringbolt.sandbox.ability import Ability, Means
 from ringbolt.sandbox.container_process import ContainerProcess, LogLine, StartError
 from ringbolt.sandbox.host_devices import CreateError, Findings, all_devices, find
+from ringbolt.sandbox.node import Join
 from ringbolt.sandbox.pod import ContainerSpec, Pod, expand
+from ringbolt.sandbox.pod_network import PodAddresses, PodNetwork
 from ringbolt.sandbox.rootfs import Content, device_rules, plan_rootfs, search_path
 from ringbolt.sandbox.run_options import HostMount, RunOptions
 from ringbolt.sandbox.volumes import volume_mounts
@@ -42,19 +45,21 @@ class Runtime:
     """Where containers are made, by which means, and who hears what they write.
 
     `directory` is ours alone; `cdi_directories` are read at every start, the last one wins.
+    Without a `network` a pod has its loopback only, and the host network is this machine's.
     """
 
     directory: Path
     ability: Ability
     cdi_directories: tuple[Path, ...] = (Path("/etc/cdi"), Path("/var/run/cdi"))
     listener: Callable[[LogLine], None] = _ignore
+    network: PodNetwork | None = None
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     @contextlib.asynccontextmanager
     async def pod(self, pod: Pod) -> AsyncGenerator["PodSandbox", None]:
         """The namespaces that the pod's containers share, for as long as the context lasts.
 
-        Raises StartError.
+        Raises StartError, NetworkError.
         """
         if self.ability.means is Means.NONE:
             raise StartError(self.ability.lacks[0])
@@ -65,24 +70,45 @@ class Runtime:
             "hostname": pod.name.partition(".")[0][:_HOST_NAME_MAX],
             "host_network": pod.host_network,
             "user_namespace": self.ability.means is Means.USER_NAMESPACE,
+            "join": self._pod_joins(pod),
         }
         async with contextlib.AsyncExitStack() as undo:
             undo.callback(_remove_tree, own)
             holder = await container_process.start(f"{pod.name} (pod)", plan)
             undo.push_async_callback(holder.kill)
-            sandbox = PodSandbox(self, pod, own, holder.pid)
+            addresses = await self._attach(pod, holder, undo)
+            sandbox = PodSandbox(self, pod, own, holder.pid, addresses)
             undo.push_async_callback(sandbox.close)
             yield sandbox
+
+    def _pod_joins(self, pod: Pod) -> Join:
+        """Where a pod's own namespaces are made: on the node, and for the host's network in it."""
+        if self.network is None:
+            return []
+        return self.network.node.join_network if pod.host_network else self.network.node.join_user
+
+    async def _attach(
+        self, pod: Pod, holder: ContainerProcess, undo: contextlib.AsyncExitStack
+    ) -> PodAddresses:
+        if self.network is None:
+            return PodAddresses()
+        if pod.host_network:
+            return PodAddresses(self.network.host_ips, self.network.host_ips)
+        addresses = await undo.enter_async_context(self.network.attached(pod, holder.pid))
+        # Its processes end before it is detached, as a runtime stops a pod.
+        undo.push_async_callback(holder.kill)
+        return addresses
 
 
 @dataclass(frozen=True, slots=True)
 class PodSandbox:
-    """A running pod. `pid` holds its namespaces."""
+    """A running pod. `pid` holds its namespaces; `addresses` is empty without a network."""
 
     runtime: Runtime
     pod: Pod
     directory: Path
     pid: int
+    addresses: PodAddresses
     _started: list[ContainerProcess] = field(default_factory=list[ContainerProcess])
 
     async def start(
@@ -122,8 +148,7 @@ class PodSandbox:
         env = self._env(spec, found)
         return {
             "kind": "container",
-            "pod_pid": self.pid,
-            "join": self._namespaces(),
+            "join": self._joins(),
             "root": str(self.directory / "root"),
             "steps": plan_rootfs(content),
             "device_group": device_group and self._device_group(device_group, spec.name),
@@ -139,9 +164,19 @@ class PodSandbox:
             "no_new_privileges": not security.escalation,
         }
 
-    def _namespaces(self) -> Sequence[str]:
-        user = ["user"] if self.runtime.ability.means is Means.USER_NAMESPACE else []
-        return [*user, "ipc", "uts", *([] if self.pod.host_network else ["net"])]
+    def _joins(self) -> Join:
+        """The pod's namespaces; the owner of a network has to be entered before the network."""
+        own = f"/proc/{self.pid}/ns"
+        network = self.runtime.network
+        user = (
+            [(f"{own}/user", CLONE_NEWUSER)]
+            if self.runtime.ability.means is Means.USER_NAMESPACE
+            else []
+        )
+        shared = [(f"{own}/ipc", CLONE_NEWIPC), (f"{own}/uts", CLONE_NEWUTS)]
+        if not self.pod.host_network:
+            return [*user, *shared, (f"{own}/net", CLONE_NEWNET)]
+        return [*(network.node.join_network if network else ()), *user, *shared]
 
     def _device_group(self, parent: str, name: str) -> str:
         return f"{parent}/ringbolt-{os.getpid()}-{self.directory.name}-{name}"
@@ -149,9 +184,24 @@ class PodSandbox:
     def _env(self, spec: ContainerSpec, found: Findings) -> dict[str, str]:
         """The environment, as the kubelet orders it: the plugins' answers, then the pod's own."""
         env = {"PATH": search_path(), "HOME": "/root", "HOSTNAME": self.pod.name, **dict(found.env)}
+        fields = self._fields()
+        env |= {name: fields[path] for name, path in spec.env_fields.items()}
         for name, value in spec.env.items():
             env[name] = expand(value, env)
         return env
+
+    def _fields(self) -> Mapping[str, str]:
+        """What variables may take from the pod; empty where there is no network."""
+        pod, addresses = self.pod, self.addresses
+        return {
+            "metadata.name": pod.name,
+            "metadata.namespace": pod.namespace,
+            "metadata.uid": pod.uid,
+            "status.podIP": next(iter(addresses.ips), ""),
+            "status.podIPs": ",".join(addresses.ips),
+            "status.hostIP": next(iter(addresses.host_ips), ""),
+            "status.hostIPs": ",".join(addresses.host_ips),
+        }
 
     def _argv(self, spec: ContainerSpec, env: Mapping[str, str]) -> Sequence[str]:
         if words := spec.argv(env):

@@ -6,18 +6,19 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import yaml
 
 from ringbolt.sandbox.ability import Ability
-from ringbolt.sandbox.agent_process import AgentPlace, AgentProcess, start_agent
+from ringbolt.sandbox.agent_process import AgentProcess, start_agent
 from ringbolt.sandbox.container_process import LogLine
 from ringbolt.sandbox.events import Event, EventKind
 from ringbolt.sandbox.generation import V1_36, Generation
 from ringbolt.sandbox.kubelet import Kubelet
+from ringbolt.sandbox.node_session import make_place, open_node_session, serve_network
 from ringbolt.sandbox.runtime import Runtime
 
 _REGISTERED_DEADLINE_S = 20.0
@@ -27,7 +28,8 @@ _REGISTERED_DEADLINE_S = 20.0
 class Session:
     """What runs, where, and how long it took to start.
 
-    `resources` are the names that the agent was configured with.
+    `resources` are the names that the agent was configured with; `network_lacks` says what pods'
+    network does without on this machine; `filters`: it has masquerade and host ports.
     """
 
     kubelet: Kubelet
@@ -36,6 +38,8 @@ class Session:
     resources: tuple[str, ...]
     kubelet_s: float
     registered_s: float
+    network_lacks: tuple[str, ...] = ()
+    filters: bool = False
 
     async def listed(self, mark: int = 0) -> float:
         """Wait until every resource is listed; the moment (time.monotonic) when the last was."""
@@ -87,28 +91,33 @@ async def open_session(
     Raises AgentError, with what the agent said, and TimeoutError.
     """
     async with contextlib.AsyncExitStack() as undo:
-        # Short: a unix socket's path has 107 bytes.
-        top = Path(tempfile.mkdtemp(prefix="ringbolt-"))
+        top = _make_top()
         undo.callback(shutil.rmtree, top, ignore_errors=True)
-        place = _place(top, config)
+        place = make_place(top, config)
+        node = await open_node_session(place, ability, undo)
         began = time.monotonic()
         kubelet = await undo.enter_async_context(Kubelet(place.kubelet, generation))
         started = time.monotonic()
-        agent = await start_agent(place)
+        agent = await start_agent(place, node.hardware_node)
         undo.push_async_callback(agent.stop)
-        runtime = Runtime(top / "containers", ability, (Path("/etc/cdi"), place.cdi), listener)
+        directories = (Path("/etc/cdi"), place.cdi)
+        runtime = Runtime(top / "containers", ability, directories, listener)
         names = resource_names(config)
         session = Session(kubelet, agent, runtime, names, started - began, 0.0)
         last = await session.listed()
-        yield Session(kubelet, agent, runtime, names, started - began, last - started)
+        node = await serve_network(node, undo)
+        yield replace(
+            session,
+            runtime=replace(runtime, network=node.network),
+            registered_s=last - started,
+            network_lacks=node.lacks,
+            filters=node.filters,
+        )
 
 
-def _place(top: Path, config: str) -> AgentPlace:
+def _make_top() -> Path:
+    # Short: a unix socket's path has 107 bytes.
+    top = Path(tempfile.mkdtemp(prefix="ringbolt-"))
     top.chmod(0o755)
-    for name in ("kubelet", "run", "state", "cdi", "containers"):
-        (top / name).mkdir(mode=0o755)
-    path = top / "ringbolt.yaml"
-    path.write_text(config, encoding="utf-8")
-    return AgentPlace(
-        path, top / "kubelet", top / "run", top / "state", top / "cdi", top / "agent.log"
-    )
+    (top / "containers").mkdir(mode=0o755)
+    return top
