@@ -85,10 +85,11 @@ def set_propagation(target: str | int, propagation: int, *, recursive: bool = Fa
 
 
 def idmap(target: str | int, userns_fd: int, *, recursive: bool = False) -> None:
-    """Show owners through the maps of a user namespace: what it calls 0 is written as its 0's host.
+    """Show a file of owner `inside`, as the maps of a user namespace have it, as `outside`'s.
 
-    Only once in a mount's life and only on a detached one (open_tree, fsmount). Raises OSError
-    (EINVAL: the file system cannot, or it is attached or mapped already).
+    And write the reverse; owners outside the maps show as nobody. Once in a mount's life and on a
+    detached one (open_tree, fsmount). Raises OSError (EINVAL: the file system cannot, or the mount
+    is attached; EPERM: mapped already, or the initial user namespace).
     """
     attr = _MountAttr(attr_set=MOUNT_ATTR_IDMAP, userns_fd=userns_fd)
     _setattr(target, attr, recursive=recursive)

@@ -9,7 +9,7 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import pytest
 
 from ringbolt.sandbox.ability import Means, find_ability
 from tests.kernel.container_lab import NAMESPACED, Lab, lab
+from tests.kernel.volume_lab import MAKERS, MIB, MadeFileSystem, made_file_system
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
@@ -94,3 +95,20 @@ def either(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
     if found.means is not Means.ROOT:
         pytest.skip("needs real root: run as root")
     return lab(tmp_path, found)
+
+
+@pytest.fixture
+def make(
+    tmp_path: Path, need_program: Callable[[str, str], str]
+) -> Iterator[Callable[[str], MadeFileSystem]]:
+    """Make and mount a small file system of the type asked for; takes real root."""
+    with ExitStack() as undo:
+
+        def build(fstype: str) -> MadeFileSystem:
+            package, size, options = MAKERS[fstype]
+            program = need_program(f"mkfs.{fstype}", package)
+            made = made_file_system(tmp_path / fstype, fstype, size * MIB, [program, *options])
+            undo.callback(made.close)
+            return made
+
+        yield build

@@ -2,49 +2,24 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from ringbolt.linux import fscrypt, inode_flags, mount, quota, reflink
 from ringbolt.linux.statfs import ST_RDONLY, statfs
 from ringbolt.linux.statx import STATX_ATTR_IMMUTABLE, statx
-from tests.kernel.volume_lab import MadeFileSystem, made_file_system
+from tests.kernel.volume_lab import MAKERS, MIB, MadeFileSystem
 
 pytestmark = [pytest.mark.effects("libc", "sysfs", "subprocess"), pytest.mark.root]
 
-MIB = 1 << 20
-MAKERS = {
-    "ext4": ("e2fsprogs", 16, ["-q", "-O", "encrypt"]),
-    "xfs": ("xfsprogs", 300, ["-q"]),
-    "btrfs": ("btrfs-progs", 120, ["-q"]),
-}
 KEY = bytes(range(64))
 
-
-@pytest.fixture
-def make(
-    tmp_path: Path, need_program: Callable[[str, str], str]
-) -> Iterator[Callable[[str], MadeFileSystem]]:
-    made: list[MadeFileSystem] = []
-
-    def build(fstype: str) -> MadeFileSystem:
-        package, size, options = MAKERS[fstype]
-        program = need_program(f"mkfs.{fstype}", package)
-        one = made_file_system(tmp_path / fstype, fstype, size * MIB, [program, *options])
-        made.append(one)
-        return one
-
-    yield build
-    for one in made:
-        one.close()
+Make = Callable[[str], MadeFileSystem]
 
 
 @pytest.mark.parametrize("fstype", MAKERS)
-def test_a_file_system_is_known_by_its_type_and_room(
-    make: Callable[[str], MadeFileSystem], fstype: str
-) -> None:
+def test_a_file_system_is_known_by_its_type_and_room(make: Make, fstype: str) -> None:
     made = make(fstype)
     by_path, by_fd = statfs(str(made.target)), statfs(made.fd)
     assert by_path.name == by_fd.name == fstype
@@ -62,7 +37,7 @@ def test_room_is_not_told_of_what_is_not_there() -> None:
 
 
 def test_a_mounts_root_is_told_from_a_directory_on_it(
-    make: Callable[[str], MadeFileSystem],
+    make: Make,
 ) -> None:
     made = make("ext4")
     (made.target / "directory").mkdir()
@@ -90,9 +65,7 @@ def test_a_path_that_is_gone_is_named() -> None:
 
 
 @pytest.mark.parametrize("fstype", MAKERS)
-def test_an_immutable_directory_takes_mounts_and_nothing_else(
-    make: Callable[[str], MadeFileSystem], fstype: str
-) -> None:
+def test_an_immutable_directory_takes_mounts_and_nothing_else(make: Make, fstype: str) -> None:
     made = make(fstype)
     guarded = made.target / "guarded"
     guarded.mkdir()
@@ -122,14 +95,14 @@ def test_a_file_system_without_flags_says_so() -> None:
     assert seen.value.errno == errno.ENOTTY
 
 
-def test_a_file_system_without_projects_says_so(make: Callable[[str], MadeFileSystem]) -> None:
+def test_a_file_system_without_projects_says_so(make: Make) -> None:
     made = make("ext4")
     with pytest.raises(OSError, match=f"FS_IOC_FSSETXATTR {made.target}") as seen:
         inode_flags.set_project(made.fd, 4711)
     assert seen.value.errno == errno.EOPNOTSUPP
 
 
-def test_a_project_is_inherited(make: Callable[[str], MadeFileSystem]) -> None:
+def test_a_project_is_inherited(make: Make) -> None:
     made = make("xfs")
     inode_flags.set_project(made.fd, 4711)
     (made.target / "below").mkdir()
@@ -144,7 +117,7 @@ def test_a_project_is_inherited(make: Callable[[str], MadeFileSystem]) -> None:
 
 @pytest.mark.parametrize("fstype", MAKERS)
 def test_a_project_limit_holds_or_the_kernel_says_why_there_is_none(
-    make: Callable[[str], MadeFileSystem], fstype: str
+    make: Make, fstype: str
 ) -> None:
     made = make(fstype)
     if (answer := refusal(made.fd)) is None:
@@ -167,9 +140,7 @@ def refusal(fd: int) -> OSError | None:
 
 
 @pytest.mark.parametrize("fstype", MAKERS)
-def test_a_clone_shares_or_the_kernel_says_that_it_cannot(
-    make: Callable[[str], MadeFileSystem], fstype: str
-) -> None:
+def test_a_clone_shares_or_the_kernel_says_that_it_cannot(make: Make, fstype: str) -> None:
     made = make(fstype)
     (made.target / "source").write_bytes(b"data" * MIB)
     with (made.target / "source").open("rb") as source, (made.target / "copy").open("wb") as copy:
@@ -185,7 +156,7 @@ def test_a_clone_shares_or_the_kernel_says_that_it_cannot(
     assert (made.target / "copy").read_bytes() == b"else" + b"data" * (MIB - 1)
 
 
-def test_a_directory_is_unreadable_without_its_key(make: Callable[[str], MadeFileSystem]) -> None:
+def test_a_directory_is_unreadable_without_its_key(make: Make) -> None:
     made = make("ext4")
     folder = made.target / "encrypted"
     folder.mkdir()
@@ -218,7 +189,7 @@ def test_a_directory_is_unreadable_without_its_key(make: Callable[[str], MadeFil
     fscrypt.remove_key(made.fd, identifier)
 
 
-def test_no_error_tells_a_key(make: Callable[[str], MadeFileSystem]) -> None:
+def test_no_error_tells_a_key(make: Make) -> None:
     made = make("ext4")
     with pytest.raises(OSError, match="FS_IOC_ADD_ENCRYPTION_KEY") as seen:
         fscrypt.add_key(made.fd, b"too short")

@@ -10,6 +10,15 @@ from pathlib import Path
 from ringbolt.linux import loop, mount
 from ringbolt.linux.mount_api import FsContext, move_mount
 
+MIB = 1 << 20
+
+MAKERS = {
+    "ext4": ("e2fsprogs", 16, ("-q", "-O", "encrypt")),
+    "xfs": ("xfsprogs", 300, ("-q",)),
+    "btrfs": ("btrfs-progs", 120, ("-q",)),
+}
+"""For each file system the Debian package, the size in MiB and the options of its mkfs."""
+
 
 @contextmanager
 def disk(image: Path, size: int, block_size: int = 0) -> Generator[str]:
