@@ -1,1 +1,1 @@
-"""The kubelet's gRPC contracts and the code generated from them (`make protos`)."""
+"""The gRPC contracts of kubelet and runtime, and the code generated from them (`make protos`)."""

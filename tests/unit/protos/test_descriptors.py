@@ -1,7 +1,7 @@
 """The wire is the kubelet's: names, numbers and types against a table written independently.
 
 The table is transcribed from the contract (k8s.io/kubelet/pkg/apis: deviceplugin/v1beta1,
-pluginregistration/v1, podresources/v1), not from our .proto files.
+pluginregistration/v1, podresources/v1; k8s.io/cri-api: runtime/v1), not from our .proto files.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 
+from protos import cri_v1_pb2 as cri
 from protos import deviceplugin_v1beta1_pb2 as v1beta1
 from protos import pluginregistration_v1_pb2 as registration
 from protos import podresources_v1_pb2 as podresources
@@ -72,6 +73,65 @@ POD_RESOURCES = {
     "device_name=4 string, share_id=5 ?string",
     "CDIDevice": "name=1 string",
 }
+CRI = {
+    "VersionRequest": "version=1 string",
+    "VersionResponse": "version=1 string, runtime_name=2 string, runtime_version=3 string, "
+    "runtime_api_version=4 string",
+    "StatusRequest": "verbose=1 bool",
+    "StatusResponse": "status=1 runtime.v1.RuntimeStatus, info=2 map<string,string>",
+    "RuntimeStatus": "conditions=1 []runtime.v1.RuntimeCondition",
+    "RuntimeCondition": "type=1 string, status=2 bool, reason=3 string, message=4 string",
+    "RunPodSandboxRequest": "config=1 runtime.v1.PodSandboxConfig, runtime_handler=2 string",
+    "RunPodSandboxResponse": "pod_sandbox_id=1 string",
+    "StopPodSandboxRequest": "pod_sandbox_id=1 string",
+    "StopPodSandboxResponse": "",
+    "RemovePodSandboxRequest": "pod_sandbox_id=1 string",
+    "RemovePodSandboxResponse": "",
+    "PodSandboxConfig": "metadata=1 runtime.v1.PodSandboxMetadata, hostname=2 string, "
+    "log_directory=3 string, dns_config=4 runtime.v1.DNSConfig, port_mappings=5 "
+    "[]runtime.v1.PortMapping, labels=6 map<string,string>, annotations=7 "
+    "map<string,string>, linux=8 runtime.v1.LinuxPodSandboxConfig",
+    "PodSandboxMetadata": "name=1 string, uid=2 string, namespace=3 string, attempt=4 uint32",
+    "DNSConfig": "servers=1 []string, searches=2 []string, options=3 []string",
+    "PortMapping": "protocol=1 runtime.v1.Protocol, container_port=2 int32, host_port=3 int32, "
+    "host_ip=4 string",
+    "LinuxPodSandboxConfig": "cgroup_parent=1 string, security_context=2 "
+    "runtime.v1.LinuxSandboxSecurityContext, sysctls=3 map<string,string>",
+    "LinuxSandboxSecurityContext": "namespace_options=1 runtime.v1.NamespaceOption",
+    "NamespaceOption": "network=1 runtime.v1.NamespaceMode, pid=2 runtime.v1.NamespaceMode, ipc=3 "
+    "runtime.v1.NamespaceMode, target_id=4 string",
+    "PodSandboxStatusRequest": "pod_sandbox_id=1 string, verbose=2 bool",
+    "PodSandboxStatusResponse": "status=1 runtime.v1.PodSandboxStatus, info=2 map<string,string>",
+    "PodSandboxStatus": "id=1 string, metadata=2 runtime.v1.PodSandboxMetadata, state=3 "
+    "runtime.v1.PodSandboxState, created_at=4 int64, network=5 "
+    "runtime.v1.PodSandboxNetworkStatus, linux=6 runtime.v1.LinuxPodSandboxStatus, "
+    "labels=7 map<string,string>, annotations=8 map<string,string>, "
+    "runtime_handler=9 string",
+    "PodSandboxNetworkStatus": "ip=1 string, additional_ips=2 []runtime.v1.PodIP",
+    "PodIP": "ip=1 string",
+    "LinuxPodSandboxStatus": "namespaces=1 runtime.v1.Namespace",
+    "Namespace": "options=2 runtime.v1.NamespaceOption",
+    "ListPodSandboxRequest": "filter=1 runtime.v1.PodSandboxFilter",
+    "PodSandboxFilter": "id=1 string, state=2 runtime.v1.PodSandboxStateValue, label_selector=3 "
+    "map<string,string>",
+    "PodSandboxStateValue": "state=1 runtime.v1.PodSandboxState",
+    "ListPodSandboxResponse": "items=1 []runtime.v1.PodSandbox",
+    "PodSandbox": "id=1 string, metadata=2 runtime.v1.PodSandboxMetadata, state=3 "
+    "runtime.v1.PodSandboxState, created_at=4 int64, labels=5 map<string,string>, "
+    "annotations=6 map<string,string>, runtime_handler=7 string",
+    "CreateContainerRequest": "pod_sandbox_id=1 string, config=2 runtime.v1.ContainerConfig, "
+    "sandbox_config=3 runtime.v1.PodSandboxConfig",
+    "CreateContainerResponse": "container_id=1 string",
+    "ContainerConfig": "metadata=1 runtime.v1.ContainerMetadata, image=2 runtime.v1.ImageSpec, "
+    "command=3 []string, args=4 []string, working_dir=5 string",
+    "ContainerMetadata": "name=1 string, attempt=2 uint32",
+    "ImageSpec": "image=1 string",
+    "StartContainerRequest": "container_id=1 string",
+    "StartContainerResponse": "",
+    "ImageStatusRequest": "image=1 runtime.v1.ImageSpec, verbose=2 bool",
+    "ImageStatusResponse": "image=1 runtime.v1.Image",
+    "Image": "id=1 string, repo_tags=2 []string",
+}
 METHODS = {
     "/v1beta1.Registration/Register": "v1beta1.RegisterRequest -> v1beta1.Empty",
     "/v1beta1.DevicePlugin/GetDevicePluginOptions": "v1beta1.Empty -> v1beta1.DevicePluginOptions",
@@ -89,11 +149,35 @@ METHODS = {
     "/v1.PodResourcesLister/GetAllocatableResources": "v1.AllocatableResourcesRequest -> "
     "v1.AllocatableResourcesResponse",
     "/v1.PodResourcesLister/Get": "v1.GetPodResourcesRequest -> v1.GetPodResourcesResponse",
+    "/runtime.v1.RuntimeService/Version": "runtime.v1.VersionRequest -> runtime.v1.VersionResponse",
+    "/runtime.v1.RuntimeService/Status": "runtime.v1.StatusRequest -> runtime.v1.StatusResponse",
+    "/runtime.v1.RuntimeService/RunPodSandbox": "runtime.v1.RunPodSandboxRequest -> "
+    "runtime.v1.RunPodSandboxResponse",
+    "/runtime.v1.RuntimeService/StopPodSandbox": "runtime.v1.StopPodSandboxRequest -> "
+    "runtime.v1.StopPodSandboxResponse",
+    "/runtime.v1.RuntimeService/RemovePodSandbox": "runtime.v1.RemovePodSandboxRequest -> "
+    "runtime.v1.RemovePodSandboxResponse",
+    "/runtime.v1.RuntimeService/PodSandboxStatus": "runtime.v1.PodSandboxStatusRequest -> "
+    "runtime.v1.PodSandboxStatusResponse",
+    "/runtime.v1.RuntimeService/ListPodSandbox": "runtime.v1.ListPodSandboxRequest -> "
+    "runtime.v1.ListPodSandboxResponse",
+    "/runtime.v1.RuntimeService/CreateContainer": "runtime.v1.CreateContainerRequest -> "
+    "runtime.v1.CreateContainerResponse",
+    "/runtime.v1.RuntimeService/StartContainer": "runtime.v1.StartContainerRequest -> "
+    "runtime.v1.StartContainerResponse",
+    "/runtime.v1.ImageService/ImageStatus": "runtime.v1.ImageStatusRequest -> "
+    "runtime.v1.ImageStatusResponse",
+}
+ENUMS = {
+    "Protocol": "TCP=0 UDP=1 SCTP=2",
+    "NamespaceMode": "POD=0 CONTAINER=1 NODE=2 TARGET=3",
+    "PodSandboxState": "SANDBOX_READY=0 SANDBOX_NOTREADY=1",
 }
 FILES = [
     (v1beta1.DESCRIPTOR, "v1beta1", DEVICE_PLUGIN),
     (registration.DESCRIPTOR, "pluginregistration", REGISTRATION),
     (podresources.DESCRIPTOR, "v1", POD_RESOURCES),
+    (cri.DESCRIPTOR, "runtime.v1", CRI),
 ]
 
 
@@ -147,3 +231,12 @@ def test_messages_are_the_contracts(
 def test_methods_are_the_contracts() -> None:
     found = [pair for descriptor, _, _ in FILES for pair in _methods(_read(descriptor))]
     assert dict(found) == METHODS
+
+
+def test_values_are_the_contracts() -> None:
+    found = {
+        enum.name: " ".join(f"{value.name}={value.number}" for value in enum.value)
+        for descriptor, _, _ in FILES
+        for enum in _read(descriptor).enum_type
+    }
+    assert found == ENUMS
