@@ -19,7 +19,7 @@ _TRUST = {"suid": mount.MOUNT_ATTR_NOSUID, "dev": mount.MOUNT_ATTR_NODEV}
 _PLAIN = frozenset({"defaults", "rw", "relatime", "exec", "atime", "diratime", "symfollow"})
 """What is so anyway."""
 
-ALWAYS = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV
+_ALWAYS = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV
 
 _SHOWN = (
     (mount.MOUNT_ATTR_RDONLY, "ro"),
@@ -35,7 +35,7 @@ _SHOWN = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`attributes`: MOUNT_ATTR_* to set. `trust`: of ALWAYS, what is asked not to be set."""
+    """`attributes`: MOUNT_ATTR_* to set. `trust`: of `always`, what is asked not to be set."""
 
     attributes: int
     trust: int
@@ -59,6 +59,11 @@ def parse_options(options: Iterable[str]) -> Options:
     if attributes & mount.MOUNT_ATTR_NOATIME and attributes & mount.MOUNT_ATTR_STRICTATIME:
         raise InvalidError("mount options contradict each other: noatime and strictatime")
     return Options(attributes, trust, readonly, tuple(superblock))
+
+
+def always(block: bool) -> int:  # noqa: FBT001  # of `Volume.block`
+    """What every mount is given unasked; a device's node under `nodev` could not be opened."""
+    return _ALWAYS & ~mount.MOUNT_ATTR_NODEV if block else _ALWAYS
 
 
 def option_name(option: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from ringbolt.volumes.errors import RefusedError
-from ringbolt.volumes.mount_options import ALWAYS, Options, option_name, parse_options
+from ringbolt.volumes.mount_options import Options, always, option_name, parse_options
 from ringbolt.volumes.spec import Directory, Image, Kind, Overlay, Subvolume, Tmpfs, size_of
 from ringbolt.volumes.volume import Tenant, Volume
 
@@ -114,5 +114,5 @@ def _granted(rule: Rule, volume: Volume, options: Options) -> Grant:
     # What a kind makes without a size would be limited by nothing else.
     if isinstance(spec, Tmpfs | Subvolume | Overlay) and spec.size is None:
         spec = replace(spec, size=rule.max_size)
-    attributes = ALWAYS & ~options.trust | options.attributes
+    attributes = always(volume.block) & ~options.trust | options.attributes
     return Grant(replace(volume, spec=spec, readonly=readonly), attributes, options.superblock)

@@ -25,7 +25,7 @@ from ringbolt.volumes import guard, standing
 from ringbolt.volumes.backend import Ask
 from ringbolt.volumes.errors import ConflictError, InvalidError, NotFoundError
 from ringbolt.volumes.ground import Ground
-from ringbolt.volumes.mount_options import ALWAYS, DECIDED, shown_as
+from ringbolt.volumes.mount_options import DECIDED, always, shown_as
 from ringbolt.volumes.mounts import Root
 from ringbolt.volumes.outcome import State
 from ringbolt.volumes.ownership import give_to_group
@@ -90,7 +90,7 @@ class Publisher:
         cleared = _ATIME if attributes & (MOUNT_ATTR_NOATIME | MOUNT_ATTR_STRICTATIME) else 0
         # What a host's directory is mounted with binds here too; our own staging does not.
         if self._ground.backend(ask.volume.kind).staged:
-            cleared |= ALWAYS & ~attributes
+            cleared |= always(ask.volume.block) & ~attributes
         mount_setattr(tree, attributes, clear=cleared)
 
     @contextmanager
@@ -136,12 +136,14 @@ class Publisher:
 
 
 def below(root: int, subdir: str) -> int:
-    """A directory of a volume, through no symbolic link; a new descriptor, O_PATH.
+    """What `subdir` of a volume leads to, through no symbolic link; a new descriptor, O_PATH.
 
     Raises NotFoundError, InvalidError: it leads elsewhere.
     """
+    if not subdir:
+        return os.dup(root)
     try:
-        return open_below(root, subdir or ".")
+        return open_below(root, subdir)
     except FileNotFoundError:
         raise NotFoundError(f"the volume has no directory {subdir}: make it first") from None
     except OSError as error:

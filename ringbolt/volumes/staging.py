@@ -15,7 +15,7 @@ from ringbolt.volumes import guard, standing
 from ringbolt.volumes.backend import Ask
 from ringbolt.volumes.errors import ConflictError, MismatchError
 from ringbolt.volumes.ground import Ground
-from ringbolt.volumes.mount_options import ALWAYS
+from ringbolt.volumes.mount_options import always
 from ringbolt.volumes.mounts import Mounts, Root
 from ringbolt.volumes.outcome import State
 from ringbolt.volumes.paths import Spot
@@ -110,7 +110,7 @@ class Staging:
             tree = self._ground.backend(ask.volume.kind).open_tree(ask, undo)
             try:
                 set_propagation(tree, MS_PRIVATE)
-                mount_setattr(tree, ALWAYS)
+                mount_setattr(tree, always(ask.volume.block))
                 attach(tree, spot)
             finally:
                 os.close(tree)

@@ -9,6 +9,7 @@ from ringbolt.linux import mount
 from ringbolt.volumes.backend import Backend
 from ringbolt.volumes.deadline import Deadline
 from ringbolt.volumes.directory import DirectoryBackend
+from ringbolt.volumes.loop_image import LoopBackend
 from ringbolt.volumes.outcome import Published, Unpublished
 from ringbolt.volumes.paths import Places
 from ringbolt.volumes.policy import Policy, Rule
@@ -64,9 +65,9 @@ def volume(spec: Spec, instance: str = "", *options: str, subdir: str = "") -> V
     return Volume(spec, NAMESPACE, subdir, tuple(options), instance=instance)
 
 
-def backends(root: Path) -> tuple[Backend, ...]:
+def backends(root: Path, state: Path) -> tuple[Backend, ...]:
     """The kinds, with `root` as the only root of host paths."""
-    return (TmpfsBackend(), DirectoryBackend((str(root),)))
+    return (TmpfsBackend(), DirectoryBackend((str(root),)), LoopBackend(state))
 
 
 def volume_lab(folder: Path, kinds: Iterable[Backend] | None = None) -> VolumeLab:
@@ -80,5 +81,5 @@ def volume_lab(folder: Path, kinds: Iterable[Backend] | None = None) -> VolumeLa
         mount.bind(kubelet, kubelet)
         mount.set_propagation(kubelet, mount.MS_SHARED)
     policy = Policy((str(root),), (Rule(frozenset(Kind), options=("data=*",), trusted=True),))
-    room = Volumes(places, policy, backends(root) if kinds is None else kinds)
+    room = Volumes(places, policy, backends(root, places.state_dir) if kinds is None else kinds)
     return VolumeLab(places, root, room)

@@ -1,0 +1,212 @@
+"""Volumes in image files: a file system in a file of our own, by a loop device.
+
+A loop device belongs to a file, not to a path: one is found again by the file's device and inode,
+so a file never has two. It clears itself when its last user goes (LO_FLAGS_AUTOCLEAR), whoever was
+killed. Its sectors are 512 bytes, always: a file system made on others does not mount.
+"""
+
+import os
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from ringbolt.linux import loop
+from ringbolt.linux.mount import MountPoint
+from ringbolt.linux.mount_api import open_tree
+from ringbolt.volumes import backing_file
+from ringbolt.volumes.backend import Ask
+from ringbolt.volumes.backing_file import BackingFiles
+from ringbolt.volumes.content import find_filesystem
+from ringbolt.volumes.deadline import Deadline
+from ringbolt.volumes.errors import (
+    BusyError,
+    ConflictError,
+    InvalidError,
+    MismatchError,
+    NotFoundError,
+    RefusedError,
+)
+from ringbolt.volumes.filesystem import SAFE_OPTIONS, open_filesystem
+from ringbolt.volumes.filesystem_check import CheckPolicy, check_filesystem
+from ringbolt.volumes.format import Wanted, ensure_filesystem
+from ringbolt.volumes.held import Held, identify
+from ringbolt.volumes.mounts import Root
+from ringbolt.volumes.outcome import Created
+from ringbolt.volumes.spec import Encryption, FsType, Kind, Loop
+from ringbolt.volumes.tombstones import Tombstones
+from ringbolt.volumes.volume import Volume
+
+_SECTOR = 512
+_CONTROL = Path(loop.CONTROL)
+
+
+class LoopBackend:
+    """The kind `loop`; images lie below `state_dir`."""
+
+    kind = Kind.LOOP
+    staged = True
+    remote = False
+    options = SAFE_OPTIONS
+
+    def __init__(self, state_dir: Path, check: CheckPolicy = CheckPolicy.PREEN) -> None:
+        self._files = BackingFiles(state_dir, self.kind.value)
+        self._tombstones = Tombstones(state_dir / "volumes" / "formatting")
+        self._check = check
+
+    def lacks(self) -> str:
+        """The kernel's loop driver."""
+        return "" if _CONTROL.exists() else f"{_CONTROL} is missing: load the kernel module loop"
+
+    def validate(self, volume: Volume) -> None:
+        """Raise InvalidError for what an image file cannot be."""
+        spec = _spec(volume)
+        if volume.encryption is Encryption.FSCRYPT and spec.fs_type is not FsType.EXT4:
+            raise InvalidError(f"fscrypt needs ext4, not {spec.fs_type.value}")
+        if volume.block and (volume.subdir or volume.options):
+            raise InvalidError("a block volume has neither a subdir nor mount options")
+
+    def create(self, ask: Ask) -> Created:
+        """Make the image with its file system, complete before it has a name."""
+        volume, spec = ask.volume, _spec(ask.volume)
+        try:
+            fd = self._open(volume)
+        except NotFoundError:
+            if spec.size is None:
+                raise
+            size = spec.size - spec.size % _SECTOR
+            finish = partial(self._finish, volume, ask.deadline)
+            fresh = self._files.make(volume.namespace, spec.name, size, finish)
+            return Created(volume.id, size, fresh)
+        try:
+            return Created(volume.id, _check_size(volume, fd), fresh=False)
+        finally:
+            os.close(fd)
+
+    def open_tree(self, ask: Ask, undo: ExitStack) -> int:
+        """Mount what is in the image, checked first where it is in nobody's use."""
+        volume, spec = ask.volume, _spec(ask.volume)
+        with ExitStack() as opened:
+            image = self._open(volume)
+            opened.callback(os.close, image)
+            bound = _find(image)
+            if bound is None:
+                if not volume.block:
+                    self._prepare(ask, image)
+                number, fd = self._bind(volume, image)
+            else:
+                number, fd = bound, loop.open_loop(bound)
+            opened.callback(os.close, fd)
+            device = loop.device_path(number)
+            if volume.block:
+                if bound is None:
+                    undo.callback(loop.detach, device)
+                return open_tree(device, clone=True)
+            return open_filesystem(device, spec.fs_type, ask.options, readonly=volume.readonly)
+
+    def holds(self, volume: Volume, point: MountPoint, root: Root) -> bool:
+        """By the file behind its loop device."""
+        del root
+        device = f"/dev{point.root}" if volume.block else point.source
+        number = device.removeprefix("/dev/loop")
+        if not number.isdecimal():
+            return False
+        try:
+            image = self._open(volume, os.O_RDONLY)
+        except NotFoundError:
+            return False
+        try:
+            return _find(image) == int(number)
+        finally:
+            os.close(image)
+
+    def release(self, volume: Volume) -> None:
+        """A raw device does not clear itself: a mount of its node does not hold it."""
+        if not volume.block:
+            return
+        try:
+            image = self._open(volume, os.O_RDONLY)
+        except NotFoundError:
+            return
+        try:
+            number = _find(image)
+        finally:
+            os.close(image)
+        if number is not None:
+            loop.detach(loop.device_path(number))
+
+    def delete(self, volume: Volume) -> bool:
+        """Delete the image. Raises BusyError while a loop device has it."""
+        spec = _spec(volume)
+        try:
+            image = self._open(volume, os.O_RDONLY)
+        except NotFoundError:
+            return False
+        try:
+            if (number := _find(image)) is not None:
+                raise BusyError(
+                    f"{volume.id} is in use by {loop.device_path(number)}: see `lsblk`, and "
+                    "other mount namespaces"
+                )
+        finally:
+            os.close(image)
+        return self._files.delete(volume.namespace, spec.name)
+
+    def _open(self, volume: Volume, flags: int = os.O_RDWR) -> int:
+        return self._files.open(volume.namespace, _spec(volume).name, flags)
+
+    def _finish(self, volume: Volume, deadline: Deadline, fd: int) -> None:
+        spec = _spec(volume)
+        if spec.preallocate:
+            backing_file.allocate(fd, os.fstat(fd).st_size)
+        if not volume.block:
+            self._ensure_filesystem(volume, fd, deadline)
+
+    def _prepare(self, ask: Ask, image: int) -> None:
+        held = self._ensure_filesystem(ask.volume, image, ask.deadline)
+        found = find_filesystem(held)
+        if found is not None:
+            check_filesystem(held, found, self._check, ask.deadline)
+
+    def _ensure_filesystem(self, volume: Volume, fd: int, deadline: Deadline) -> Held:
+        spec = _spec(volume)
+        name = str(self._files.path(volume.namespace, spec.name))
+        held = Held(fd, name, identify(fd), is_block=False)
+        encryptable = volume.encryption is Encryption.FSCRYPT
+        wanted = Wanted(spec.fs_type, spec.format, encryptable=encryptable)
+        ensure_filesystem(held, wanted, self._tombstones, deadline)
+        return held
+
+    def _bind(self, volume: Volume, image: int) -> tuple[int, int]:
+        flags = loop.LO_FLAGS_DIRECT_IO | (0 if volume.block else loop.LO_FLAGS_AUTOCLEAR)
+        name = str(self._files.path(volume.namespace, _spec(volume).name))
+        # Where the file system below cannot do direct I/O the kernel goes through its cache.
+        return loop.attach_free(image, loop.Setup(flags, block_size=_SECTOR, name=name))
+
+
+def _find(image: int) -> int | None:
+    """The loop device of a file. Raises ConflictError where it shows another part of it."""
+    found = os.fstat(image)
+    for status in loop.find_by_backing(found.st_dev, found.st_ino):
+        if status.offset or status.size_limit:
+            raise ConflictError(
+                f"{loop.device_path(status.number)} shows a part of the image: detach it, "
+                f"`losetup -d {loop.device_path(status.number)}`"
+            )
+        return status.number
+    return None
+
+
+def _check_size(volume: Volume, fd: int) -> int:
+    has, wanted = os.fstat(fd).st_size, _spec(volume).size
+    if wanted is not None and has < wanted - wanted % _SECTOR:
+        raise MismatchError(
+            f"{volume.id} has {has} bytes, fewer than the {wanted} asked for: expand it, or ask "
+            "for what it has"
+        )
+    return has
+
+
+def _spec(volume: Volume) -> Loop:
+    if not isinstance(volume.spec, Loop):
+        raise RefusedError(f"{volume.kind.value} is not loop")
+    return volume.spec
