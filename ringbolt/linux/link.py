@@ -22,6 +22,7 @@ IFF_LOOPBACK: Final = 0x8
 IFF_PROMISC: Final = 0x100
 IFF_LOWER_UP: Final = 0x10000
 IFNAMSIZ: Final = 16
+NO_NETNSID: Final = -1
 LOOPBACK: Final = 1
 """The index of `lo` in every namespace."""
 
@@ -41,6 +42,7 @@ _IFLA_BR_MCAST_SNOOPING = 23
 _RTEXT_FILTER_SKIP_STATS = 8
 
 _INFO = struct.Struct("=BxHiII")
+_NETNSID = struct.Struct("=i")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,9 @@ class Link:
     """A link as the kernel shows it.
 
     `kind` is "" for hardware and loopback, `master` 0 without one. `peer` is the index of the other
-    end in its own namespace (of a veth) or of the link below, 0 without one.
+    end in its own namespace (of a veth) or of the link below, 0 without one. `netnsid` is what this
+    namespace calls the peer's, NO_NETNSID where it is the same or has no name. `port` is how its
+    bridge treats it, for `parse_port`.
     """
 
     index: int
@@ -108,6 +112,8 @@ class Link:
     alias: str = ""
     group: int = 0
     operstate: int = 0
+    netnsid: int = NO_NETNSID
+    port: bytes = b""
 
     @property
     def up(self) -> bool:
@@ -122,6 +128,7 @@ def decode(body: bytes) -> Link:
     _family, _type, index, flags, _change = _INFO.unpack_from(body)
     found = nla.parse(body[_INFO.size :])
     information = nla.parse(found.get(_IFLA_LINKINFO, b""))
+    is_port = nla.as_text(information.get(_IFLA_INFO_SLAVE_KIND, b"")) == "bridge"
 
     def number(kind: int) -> int:
         return nla.as_number(found[kind]) if kind in found else 0
@@ -138,6 +145,8 @@ def decode(body: bytes) -> Link:
         alias=nla.as_text(found.get(_IFLA_IFALIAS, b"")),
         group=number(_IFLA_GROUP),
         operstate=number(_IFLA_OPERSTATE),
+        netnsid=_as_netnsid(found.get(_IFLA_LINK_NETNSID)),
+        port=information.get(_IFLA_INFO_SLAVE_DATA, b"") if is_port else b"",
     )
 
 
@@ -146,7 +155,12 @@ def encode(link: Link) -> bytes:
     return (
         _INFO.pack(_AF_UNSPEC, 0, link.index, link.flags, 0)
         + nla.text(_IFLA_IFNAME, link.name)
-        + nla.nested(_IFLA_LINKINFO, nla.text(_IFLA_INFO_KIND, link.kind))
+        + nla.nested(
+            _IFLA_LINKINFO,
+            nla.text(_IFLA_INFO_KIND, link.kind),
+            nla.text(_IFLA_INFO_SLAVE_KIND, "bridge") if link.port else b"",
+            nla.nested(_IFLA_INFO_SLAVE_DATA, link.port),
+        )
         + nla.attribute(_IFLA_ADDRESS, bytes.fromhex(link.mac.replace(":", "")))
         + nla.u32(_IFLA_MTU, link.mtu)
         + nla.u32(_IFLA_MASTER, link.master)
@@ -154,6 +168,7 @@ def encode(link: Link) -> bytes:
         + nla.text(_IFLA_IFALIAS, link.alias)
         + nla.u32(_IFLA_GROUP, link.group)
         + nla.u8(_IFLA_OPERSTATE, link.operstate)
+        + nla.attribute(_IFLA_LINK_NETNSID, _NETNSID.pack(link.netnsid))
     )
 
 
@@ -244,18 +259,15 @@ def list_links(socket: Socket) -> list[Link]:
 
 def list_ports(socket: Socket) -> dict[int, Port]:
     """The ports of all bridges by the index of their link: a dump."""
-    body = _INFO.pack(_AF_UNSPEC, 0, 0, 0, 0) + _GET
-    messages = socket.dump(Request("RTM_GETLINK", "", RTM_GETLINK, 0, body))
-    found = ((decode(message.body).index, decode_port(message.body)) for message in messages)
+    found = ((one.index, parse_port(one)) for one in list_links(socket))
     return {index: port for index, port in found if port}
 
 
-def decode_port(body: bytes) -> Port | None:
-    """How a bridge treats the link of an RTM_NEWLINK; None where it is in none."""
-    information = nla.parse(nla.parse(body[_INFO.size :]).get(_IFLA_LINKINFO, b""))
-    if nla.as_text(information.get(_IFLA_INFO_SLAVE_KIND, b"")) != "bridge":
+def parse_port(link: Link) -> Port | None:
+    """How a bridge treats the link; None where it is in none. Raises OSError (EBADMSG)."""
+    if not link.port:
         return None
-    found = nla.parse(information.get(_IFLA_INFO_SLAVE_DATA, b""))
+    found = nla.parse(link.port)
 
     def flag(kind: int) -> bool | None:
         return bool(nla.as_number(found[kind])) if kind in found else None
@@ -264,6 +276,10 @@ def decode_port(body: bytes) -> Port | None:
 
 
 _GET = nla.u32(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
+
+
+def _as_netnsid(data: bytes | None) -> int:
+    return int(_NETNSID.unpack(data)[0]) if data and len(data) == _NETNSID.size else NO_NETNSID
 
 
 def _which(which: int | str, flags: int = 0, mask: int = 0) -> bytes:

@@ -168,6 +168,23 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """What was not as it was set up; `attachment` None: of the network, not of one pod."""
+
+    network: NetworkName
+    words: str
+    attachment: Attachment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What a repair found: put right, and (with the reason) not to be put right now."""
+
+    mended: tuple[Fault, ...] = ()
+    failed: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Collected:
     """What a collection took back. `reasons` says for each of `attachments` why it was dead."""
 

@@ -28,6 +28,11 @@ class Bridge:
     mtu: int
 
 
+def versions_of(settings: Settings) -> frozenset[int]:
+    """The families of the network."""
+    return frozenset(one[0].subnet.version for one in settings.ranges if one)
+
+
 def gateways_of(settings: Settings) -> tuple[IpInterface, ...]:
     """The addresses that the node has in this network, each with its subnet's prefix."""
     found: dict[IpInterface, None] = {}
@@ -69,6 +74,24 @@ def ensure_bridge(node: Socket, settings: Settings, mtu: int) -> Bridge:
         change = Change(up=True, promiscuous=settings.promiscuous or None)
         node.request([link.set_link(found.index, change)])
     return Bridge(found.index, found.mac, found.mtu)
+
+
+def bridge_faults(node: Socket, settings: Settings) -> list[str]:
+    """What the bridge lacks, in sentences. Raises ConflictError, OSError."""
+    found = find_bridge(node, settings.bridge)
+    if found is None:
+        return [f"the bridge {settings.bridge} is gone or down"]
+    if not settings.gateway:
+        return []
+    there = {one.interface for one in address.list_addresses(node, found.index)}
+    wanted = (one for one in gateways_of(settings) if one not in there)
+    return [f"the bridge {settings.bridge} lacks the address {one}" for one in wanted]
+
+
+def forwarding_faults(versions: frozenset[int]) -> list[str]:
+    """Families that the node does not forward, in sentences."""
+    names = (_FORWARDING[version] for version in sorted(versions))
+    return [f"{name} is 0: the node forwards nothing" for name in names if sysctl.read(name) == "0"]
 
 
 def _ensure_addresses(node: Socket, settings: Settings, bridge: Link) -> None:

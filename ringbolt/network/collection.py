@@ -1,11 +1,11 @@
 """Which attachments and links are dead, decided from what was looked at. Pure.
 
 Proof of life is the node's end of the pair: the pod's end dies with its namespace, and takes the
-node's along. A lease without its link belongs to a pod that is gone, or to one that is being
-attached right now; its age tells which.
+node's along. A lease without its link belongs to a pod that is gone, to one that is being attached
+right now (its age tells), or to one whose link somebody deleted (its namespace tells).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from ringbolt.linux.link import Link
 from ringbolt.network.attachment import Key
@@ -18,15 +18,25 @@ GRACE_S = 60.0
 """Longer than attaching may take, so that nothing half done is taken for dead."""
 
 
-def death_of(lease: Lease, links: dict[str, Link], valid: frozenset[Key] | None, now: float) -> str:
-    """Why the lease is dead, "" where it lives. `valid` None: nobody told which are valid."""
+def death_of(
+    lease: Lease,
+    links: dict[str, Link],
+    valid: frozenset[Key] | None,
+    now: float,
+    *,
+    lives: Callable[[Lease], bool],
+) -> str:
+    """Why the lease is dead, "" where it lives. `valid` None: nobody told which are valid.
+
+    `lives` is asked last, as it costs a look: whether the namespace is known to be there.
+    """
     if valid is not None:
         return "" if lease.key in valid else "the runtime does not know it any more"
     if lease.netns == NOWHERE or is_alive(links, lease.host_name):
         return ""
-    if now - lease.born < GRACE_S:
+    if now - lease.born < GRACE_S or lives(lease):
         return ""
-    return f"its link {lease.host_name} is gone, so its namespace is"
+    return f"its link {lease.host_name} is gone, and its namespace with it"
 
 
 def orphans_of(  # all that was looked at

@@ -19,6 +19,7 @@ from ringbolt.network import ruleset
 from ringbolt.network.attachment import PortMapping
 from ringbolt.network.errors import NotAvailableError
 from ringbolt.network.ruleset import Element
+from ringbolt.network.ruleset_view import TableView, parse_table
 from ringbolt.network.settings import IpAddress, NetworkName, Settings
 
 _FAMILIES_WITH_FORWARD = ("ip", "ip6", "inet")
@@ -65,11 +66,26 @@ class Firewall:
         chain = ruleset.chain_of(settings.name)
         return nft_lookup.has_chain(self._netfilter, nft_lookup.NFPROTO_INET, table, chain)
 
-    def rebuild(self) -> None:
-        """Make the table again, with every known network and every recorded host port."""
+    def rebuild(self, settings: Settings | None = None) -> None:
+        """Make the table again, with every known network, this one, every recorded host port."""
         nft = self._nft
         with self._turn:
+            if settings:
+                self._networks[settings.name] = settings
             self._rebuild(nft)
+
+    def look(self) -> TableView | None:
+        """What is in the table: all of it is read. None where it is not there."""
+        try:
+            return parse_table(self._nft.run(f"list table {ruleset.TABLE}\n"))
+        except NftError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+
+    def delete(self, elements: Iterable[Element]) -> None:
+        """Delete host ports one by one; content with what is gone."""
+        self._delete(elements)
 
     def open_ports(self, ports: tuple[PortMapping, ...], addresses: tuple[IpAddress, ...]) -> None:
         """Lead the node's ports to the pod. Raises OSError."""
@@ -97,20 +113,11 @@ class Firewall:
 
     def prune(self) -> int:
         """Delete host ports that nobody has on record: what a crash left. How many there were."""
-        listed: list[Element] = []
-        try:
-            for name in ruleset.MAPS:
-                found = self._nft.run(f"list map {ruleset.TABLE} {name}\n")
-                listed += [
-                    e for one in found if "map" in one for e in ruleset.parse_elements(one["map"])
-                ]
-        except NftError as error:
-            if error.errno == errno.ENOENT:
-                return 0
-            raise
+        there = self.look()
+        if there is None:
+            return 0
         # In this order: an element is made after its record, so none is too young for it.
-        recorded = set(self._recorded())
-        stray = [one for one in listed if one not in recorded]
+        stray = there.ports - set(self._recorded())
         self._delete(stray)
         return len(stray)
 
@@ -136,13 +143,17 @@ class Firewall:
         subnets = [str(one.network_address) for one in ruleset.subnets_of(settings)]
         return any(f'"{word}"' in there for word in (link, *subnets))
 
-    def accept_in(self, chain: str, link: str) -> None:
-        """Put an accept for what comes and goes by `link` in front of a foreign chain; once."""
+    def accept_in(self, chain: str, link: str) -> bool:
+        """Put an accept for what comes and goes by `link` in front of a foreign chain; once.
+
+        Whether it was missing.
+        """
         there = str(self._nft.run(f"list chain {chain}\n"))
-        for way in ("iifname", "oifname"):
+        ways = [way for way in ("iifname", "oifname") if f"ringbolt {way} {link}" not in there]
+        for way in ways:
             comment = f"ringbolt {way} {link}"
-            if comment not in there:
-                self._nft.run(f'insert rule {chain} {way} "{link}" accept comment "{comment}"\n')
+            self._nft.run(f'insert rule {chain} {way} "{link}" accept comment "{comment}"\n')
+        return bool(ways)
 
     @property
     def _nft(self) -> Nftables:
@@ -182,6 +193,14 @@ class Firewall:
 
 def route_localhost(link: str) -> None:
     """Let 127.0.0.1 be routed by this link, for host ports; the guard keeps others from it."""
-    name = f"net/ipv4/conf/{link}/route_localnet"
-    if sysctl.read(name) == "0":
-        sysctl.write(name, "1")
+    if localhost_faults(link):
+        sysctl.write(_LOCALNET.format(link), "1")
+
+
+def localhost_faults(link: str) -> list[str]:
+    """That 127.0.0.1 is not routed by this link, in a sentence."""
+    name = _LOCALNET.format(link)
+    return [f"{name} is 0: 127.0.0.1 leads to no host port"] if sysctl.read(name) == "0" else []
+
+
+_LOCALNET = "net/ipv4/conf/{}/route_localnet"

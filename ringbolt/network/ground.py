@@ -10,9 +10,15 @@ from pathlib import Path
 
 from ringbolt.linux.netlink import Socket
 from ringbolt.linux.visitors import Visitors
-from ringbolt.network import ruleset, wiring
+from ringbolt.network import ruleset, settings_record, wiring
 from ringbolt.network.attachment import Attach
-from ringbolt.network.bridge import Bridge, ensure_bridge, ensure_forwarding, find_bridge
+from ringbolt.network.bridge import (
+    Bridge,
+    ensure_bridge,
+    ensure_forwarding,
+    find_bridge,
+    versions_of,
+)
 from ringbolt.network.errors import InvalidError
 from ringbolt.network.firewall import Firewall
 from ringbolt.network.leases import Lease, Leases
@@ -22,6 +28,7 @@ from ringbolt.network.record import Record
 from ringbolt.network.recorded import addresses_of, names_of
 from ringbolt.network.settings import Mode, NetworkName, Settings
 from ringbolt.network.sweeper import Sweeper
+from ringbolt.network.turns import Turns
 from ringbolt.network.uplink import find_uplink_mtu
 
 
@@ -40,12 +47,20 @@ class Ground:
             undo.callback(self.firewall.close)
             self._bridges: dict[tuple[NetworkName, str], tuple[Settings, Bridge]] = {}
             self._uplink_mtu: int | None = None
+            self._remembered: dict[NetworkName, Settings] = {}
+            self.turns = Turns()
             self._turn = threading.Lock()
             self._undo = undo.pop_all()
 
     def close(self) -> None:
         """Delete what is marked for it and let go of everything."""
         self._undo.close()
+
+    def remember(self, settings: Settings) -> None:
+        """Keep the settings with the leases, where they are others than before."""
+        if self._remembered.get(settings.name) != settings:
+            self.leases.remember(settings.name, settings_record.to_json(settings))
+            self._remembered[settings.name] = settings
 
     def plan(self, attach: Attach, lease: Lease, bridge: Bridge | None) -> Plan:
         """What the attachment shall be. Raises InvalidError."""
@@ -67,7 +82,7 @@ class Ground:
     def bridge(self, settings: Settings) -> Bridge | None:
         """The bridge of these settings, looked at by one question for its name."""
         if settings.mode is Mode.ROUTED:
-            ensure_forwarding(frozenset(one[0].subnet.version for one in settings.ranges if one))
+            ensure_forwarding(versions_of(settings))
             return None
         found = find_bridge(self.node, settings.bridge)
         which = settings.name, settings.bridge

@@ -22,7 +22,7 @@ from ringbolt.network.node_holdings import Outside, node_holdings
 from ringbolt.network.plan import Plan, plan_attachment, settings_with
 from ringbolt.network.pod_holdings import Inside, pod_holdings
 from ringbolt.network.record import Record
-from ringbolt.network.recorded import addresses_of, attach_of
+from ringbolt.network.recorded import addresses_of, attach_of, namespace_lives
 from ringbolt.network.settings import Mode, NetworkName, Settings
 from ringbolt.network.sight import NodeSight, PodSight, look_at_node, look_into_pod
 
@@ -76,7 +76,7 @@ def _inspect(
         *filter_holdings(outside, settings, guessed=known is None),
         _lease_holding(lease, record, settings, now),
     )
-    death = death_of(lease, dict(node.links), None, now)
+    death = death_of(lease, dict(node.links), None, now, lives=namespace_lives)
     return Held(lease, record, settings, known is None, now - lease.born, death, holdings)
 
 

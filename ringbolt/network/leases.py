@@ -172,6 +172,12 @@ class Leases:
         with self._ledger.read() as database:
             return _find(database, network, key)
 
+    def is_held(self, lease: Lease) -> bool:
+        """Whether this very lease is there still."""
+        with self._ledger.read() as database:
+            row = database.execute("SELECT 1 FROM attachments WHERE id = ?", (lease.id,))
+            return row.fetchone() is not None
+
     def release(self, lease: Lease, cool_down_s: float = COOL_DOWN_S) -> bool:
         """Take back all of it; False where this very lease is not there any more."""
         with self._ledger.write() as database:
@@ -201,6 +207,20 @@ class Leases:
         with self._ledger.read() as database:
             row = database.execute("SELECT 1 FROM attachments WHERE network = ?", (network,))
             return row.fetchone() is not None
+
+    def remember(self, network: NetworkName, settings: str) -> None:
+        """Keep a text with the network, in place of the one before; not looked into."""
+        with self._ledger.write() as database:
+            database.execute("INSERT OR REPLACE INTO networks VALUES (?, ?)", (network, settings))
+
+    def remembered(self) -> dict[NetworkName, str]:
+        """The texts of the networks that have leases."""
+        with self._ledger.read() as database:
+            rows = database.execute(
+                "SELECT name, settings FROM networks WHERE name IN"
+                " (SELECT DISTINCT network FROM attachments)"
+            ).fetchall()
+        return {NetworkName(name): text for name, text in rows}
 
     def usage(
         self, network: NetworkName, ranges: RangeSet, reserved: tuple[IpAddress, ...]

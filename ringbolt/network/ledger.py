@@ -61,6 +61,10 @@ CREATE TABLE IF NOT EXISTS ports (
     PRIMARY KEY (protocol, host_ip, port)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS ports_held ON ports (attachment);
+CREATE TABLE IF NOT EXISTS networks (
+    name TEXT PRIMARY KEY,
+    settings TEXT NOT NULL
+) WITHOUT ROWID;
 """
 
 
@@ -102,7 +106,7 @@ class Ledger:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = OFF")
             self._database.execute("PRAGMA foreign_keys = ON")
-            if not self._database.execute("PRAGMA table_info(ports)").fetchall():
+            if not self._database.execute("PRAGMA table_info(networks)").fetchall():
                 self._database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
             self._forget_other_boots(run_dir)
 

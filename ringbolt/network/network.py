@@ -6,6 +6,7 @@ do the same beside it. What is recorded is asked first, but the kernel has the l
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -20,18 +21,19 @@ from ringbolt.network.attachment import (
     Detach,
     Key,
     Pod,
+    Repaired,
 )
-from ringbolt.network.drift import mend
 from ringbolt.network.errors import ConflictError, ExhaustedError
 from ringbolt.network.firewall import route_localhost
 from ringbolt.network.ground import Ground
 from ringbolt.network.host_local import read_store
 from ringbolt.network.leases import NOWHERE, Acquired, Lease, Leases, Netns, Request
+from ringbolt.network.mender import Mender
 from ringbolt.network.names import ifb_name
 from ringbolt.network.plan import Plan, plan_result, settings_with
 from ringbolt.network.record import Record
 from ringbolt.network.recorded import attachment_of
-from ringbolt.network.settings import Mode, NetworkName, Settings
+from ringbolt.network.settings import NO_DNS, Mode, NetworkName, Settings
 from ringbolt.network.upkeep import Upkeep
 from ringbolt.network.wiring import PodSocket, Site
 
@@ -46,6 +48,7 @@ class Network:
     def __init__(self, run_dir: Path, *, coalesce: bool = True) -> None:
         self._ground = Ground(run_dir, coalesce=coalesce)
         self._upkeep = Upkeep(self._ground)
+        self._mender = Mender(self._ground)
 
     def __enter__(self) -> Self:
         return self
@@ -69,11 +72,15 @@ class Network:
         OSError of the kernel; then nothing of it is left.
         """
         versions = _versions(attach)
-        settings = settings_with(attach.settings, attach.given.addresses if attach.given else ())
+        # What one pod asked of its resolver makes no other network.
+        common = replace(attach.settings, dns=NO_DNS)
+        settings = settings_with(common, attach.given.addresses if attach.given else ())
         with (
+            self._ground.turns.of(attach.key),
             PodSocket(self._ground.visitors, attach.netns_fd, versions) as inside,
             ExitStack() as undo,
         ):
+            self._ground.remember(common)
             bridge = self._ground.bridge(settings)
             got = self._acquire(attach)
             if got.fresh:
@@ -82,7 +89,7 @@ class Network:
                 self._ground.remove(got.replaced)
                 self._ground.sweeper.sweep()
             index = bridge.index if bridge else None
-            site = Site(self._ground.node, inside.get(), attach.netns_fd, index)
+            site = Site(self._ground.node, index, inside.get(), attach.netns_fd)
             plan = self._apply(
                 site, lambda lease: self._ground.plan(attach, lease, bridge), got, undo
             )
@@ -95,7 +102,7 @@ class Network:
 
         Raises TryAgainError or NotAvailableError if the lease could not be given back.
         """
-        with ExitStack() as undo:
+        with self._ground.turns.of(detach.key), ExitStack() as undo:
             inside = None
             if detach.netns_fd is not None:
                 inside = undo.enter_context(PodSocket(self._ground.visitors, detach.netns_fd))
@@ -131,13 +138,17 @@ class Network:
         """
         self._upkeep.status(settings)
 
-    def repair(self, settings: Settings) -> tuple[str, ...]:
-        """Mend what differs from what was set up, and follow the uplink's MTU; what it was.
+    def repair(self, settings: Settings, only: frozenset[Key] | None = None) -> Repaired:
+        """Mend what differs from what was set up, and follow the uplink's MTU.
 
-        Looks at every pod of the network: for when the kernel told of a change, or a slow timer.
-        Goes on after a pod that cannot be mended, and raises the first such OSError in the end.
+        Looks into every pod of the network (or `only` into these): for when the kernel told of a
+        change, or a slow timer. A pod that a call has in hand is passed over.
         """
-        return self._upkeep.repair(settings)
+        return self._mender.repair(settings, only)
+
+    def networks(self) -> dict[NetworkName, Settings]:
+        """The settings of the networks that have pods, as they were when one was last attached."""
+        return self._mender.networks()
 
     def import_host_local(self, settings: Settings, directory: Path) -> int:
         """Take over the addresses in host-local's directory of this network; how many pods.
@@ -176,14 +187,15 @@ class Network:
         plan = plan_for(lease)
         ends = None if got.fresh else wiring.find_ends(site, plan)
         if ends:
-            mend(site, plan)
+            wiring.mend_node_end(site, plan, ends.node)
+            wiring.mend_pod_end(site, plan, ends.pod)
         else:
             plan, ends = wiring.connect(site, plan, another)
             undo.callback(self._undo_links, plan)
         if plan.bandwidth != UNLIMITED:  # before it is up: then the kernel waits for nobody
             shaping.shape(site.node, ends.node, plan)
-        wiring.configure_node_end(site, plan, ends)
-        wiring.configure_pod_end(site, plan, ends)
+        wiring.configure_node_end(site, plan, ends.node)
+        wiring.configure_pod_end(site, plan, ends.pod)
         return plan
 
     def _filter(self, settings: Settings, plan: Plan, undo: ExitStack) -> None:

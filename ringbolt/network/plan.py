@@ -70,6 +70,14 @@ class Plan:
         """The families in use: 4, 6."""
         return frozenset(one.address.version for one in self.addresses)
 
+    @property
+    def near(self) -> tuple[IpNetwork, ...]:
+        """What the pod reaches without a gateway: its subnets, in mode ROUTED the gateways."""
+        if self.mode is Mode.ROUTED:
+            return tuple(pool.whole(one).network for one in self.gateways)
+        subnets = dict.fromkeys(one.address.network for one in self.addresses)
+        return tuple(one for one in subnets if one.prefixlen < one.max_prefixlen)
+
 
 def plan_attachment(attach: Attach, lease: Lease, mtu: int, bridge_mac: str) -> Plan:
     """The plan for a leased request; `bridge_mac` is "" in mode ROUTED."""

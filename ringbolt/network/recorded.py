@@ -52,6 +52,15 @@ def open_namespace_of(lease: Lease, record: Record) -> int | None:
     return None
 
 
+def namespace_lives(lease: Lease) -> bool:
+    """Whether the lease's namespace is known to be there."""
+    netns_fd = open_namespace_of(lease, Record.from_json(lease.note))
+    if netns_fd is None:
+        return False
+    os.close(netns_fd)
+    return True
+
+
 def attach_of(settings: Settings, lease: Lease, record: Record, netns_fd: int) -> Attach:
     """The request that the record was made of; routes of another address management are lost."""
     return Attach(

@@ -118,6 +118,14 @@ def plan_network(settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
+def count_rules(settings: Settings) -> dict[str, int]:
+    """How many rules each chain has that the network needs."""
+    counts = {chain: len(rules) for chain, rules in _RULES.items()}
+    own = chain_of(settings.name)
+    counts[own] = plan_network(settings).count(f"add rule {TABLE} {own} ")
+    return counts
+
+
 def subnets_of(settings: Settings) -> tuple[IpNetwork, ...]:
     """Every subnet of the network once."""
     return tuple(dict.fromkeys(one.subnet for ranges in settings.ranges for one in ranges))

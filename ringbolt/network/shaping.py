@@ -11,6 +11,7 @@ from ringbolt.linux.link import Change, End
 from ringbolt.linux.messages import Request
 from ringbolt.linux.netlink import Socket
 from ringbolt.linux.qdisc import Bucket
+from ringbolt.network.attachment import Bandwidth
 from ringbolt.network.names import ifb_name
 from ringbolt.network.plan import Plan
 
@@ -38,15 +39,35 @@ def plan_bucket(rate_bits: int, burst_bits: int, mtu: int) -> Bucket | None:
     return Bucket(rate, min(max(burst, _FRAMES * mtu), _LARGEST))
 
 
+def plan_buckets(limits: Bandwidth, mtu: int) -> tuple[Bucket | None, Bucket | None]:
+    """The buckets for what the pod receives and for what it sends."""
+    return (
+        plan_bucket(limits.ingress_rate, limits.ingress_burst, mtu),
+        plan_bucket(limits.egress_rate, limits.egress_burst, mtu),
+    )
+
+
+def reshape(node: Socket, index: int, plan: Plan) -> None:
+    """As `shape`, and what the pod sends passes the ifb that is there now. Raises OSError.
+
+    A filter keeps its target by itself, not by its name, and an ifb that was deleted leaves the
+    filter behind; so for an instant the pod is not limited.
+    """
+    gone = (errno.ENOENT, errno.EINVAL)
+    node.request([qdisc.delete_ingress(index).forgiving(*gone)])
+    shape(node, index, plan)
+
+
 def shape(node: Socket, index: int, plan: Plan) -> None:
     """Bound the pod behind the link `index` in both directions; repeated, it takes the new limits.
 
     Best done while the link is down. Raises OSError.
     """
-    limits, requests = plan.bandwidth, list[Request]()
-    if to_pod := plan_bucket(limits.ingress_rate, limits.ingress_burst, plan.mtu):
+    requests = list[Request]()
+    to_pod, from_pod = plan_buckets(plan.bandwidth, plan.mtu)
+    if to_pod:
         requests.append(qdisc.new_tbf(index, to_pod))
-    if from_pod := plan_bucket(limits.egress_rate, limits.egress_burst, plan.mtu):
+    if from_pod:
         ifb = _ensure_ifb(node, ifb_name(plan.host_name), plan.mtu)
         requests += [
             qdisc.new_tbf(ifb, from_pod),

@@ -86,16 +86,19 @@ def _calm_ipv6() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """Where an attachment is made: a socket on the node and one in the pod.
-
-    `bridge` is the bridge's index, None in mode ROUTED. The caller closes what it opened.
-    """
+class NodeSite:
+    """The node's side: a socket, and the bridge's index (None in mode ROUTED)."""
 
     node: Socket
+    bridge: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Site(NodeSite):
+    """Where an attachment is made, on both sides. The caller closes what it opened."""
+
     pod: Socket
     netns_fd: int
-    bridge: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +155,8 @@ def connect(site: Site, plan: Plan, another: Renamer) -> tuple[Plan, Ends]:
     raise ConflictError(f"{_NAME_TRIES} names such as {plan.host_name} are taken on the node")
 
 
-def configure_node_end(site: Site, plan: Plan, ends: Ends) -> None:
-    """Bring the node's end up: port of the bridge, or routes to the pod."""
-    index = ends.node
+def configure_node_end(site: NodeSite, plan: Plan, index: int) -> None:
+    """Bring the node's end up, the link `index`: port of the bridge, or routes to the pod."""
     requests = [link.set_without_ipv6_address(index).forgiving(errno.EAFNOSUPPORT)]
     if site.bridge is not None and (plan.hairpin or plan.isolated):
         port = Port(hairpin=plan.hairpin or None, isolated=plan.isolated or None)
@@ -178,9 +180,9 @@ def _neighbour(index: int, ip: IpAddress, mac: str) -> Request:
     return neighbour.new_neighbour(Neighbour(index, ip, mac))
 
 
-def configure_pod_end(site: Site, plan: Plan, ends: Ends) -> None:
-    """Addresses, routes and permanent neighbours inside the pod, in one batch."""
-    index, up = ends.pod, Change(up=True)
+def configure_pod_end(site: Site, plan: Plan, index: int) -> None:
+    """Addresses, routes and permanent neighbours of the link `index` in the pod, in one batch."""
+    up = Change(up=True)
     requests = [link.set_link(link.LOOPBACK, up), link.set_link(index, up)]
     requests += [_pod_address(index, one) for one in plan.addresses]
     if plan.mode is Mode.ROUTED:
@@ -207,6 +209,22 @@ def _pod_route(index: int, one: Route) -> Request:
         scope=one.scope,
     )
     return route.new_route(wanted).forgiving(errno.EEXIST)
+
+
+def mend_node_end(site: NodeSite, plan: Plan, index: int) -> None:
+    """Bring the properties of the node's end back; what it carries is configured after it."""
+    change = Change(mtu=plan.mtu, master=site.bridge)
+    site.node.request([link.set_link(index, change)])
+
+
+def mend_pod_end(site: Site, plan: Plan, index: int) -> None:
+    """As `mend_node_end`, of the pod's; and the routes that its addresses once brought along."""
+    change = Change(mtu=plan.mtu, mac=plan.mac, up=True)
+    addresses = [_pod_address(index, one) for one in plan.addresses]
+    site.pod.request([link.set_link(index, change), *addresses])
+    there = {one.destination for one in route.list_routes(site.pod) if one.gateway is None}
+    lost = [route.Route(one, index) for one in plan.near if one not in there]
+    site.pod.request([route.new_route(one).forgiving(errno.EEXIST) for one in lost])
 
 
 def find_ends(site: Site, plan: Plan) -> Ends | None:

@@ -1,14 +1,24 @@
 """Looking after what is attached: check, collect, status, on the real kernel."""
 
 import ipaddress
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import pytest
 
-from ringbolt.network.attachment import Bandwidth, ContainerId, InterfaceName, Key, PortMapping
+from ringbolt.linux import sysctl
+from ringbolt.network.attachment import (
+    Bandwidth,
+    ContainerId,
+    InterfaceName,
+    Key,
+    PortMapping,
+    Repaired,
+)
 from ringbolt.network.collection import GRACE_S
 from ringbolt.network.errors import (
     DegradedError,
@@ -17,6 +27,7 @@ from ringbolt.network.errors import (
     UnknownContainerError,
 )
 from ringbolt.network.leases import Leases
+from ringbolt.network.names import ifb_name, is_ifb_name
 from ringbolt.network.network import Network
 from ringbolt.network.settings import Mode, Range, Settings
 from tests.kernel.network_lab import (
@@ -25,6 +36,7 @@ from tests.kernel.network_lab import (
     attach,
     detach,
     host,
+    ip,
     links,
     network,
     pods,
@@ -55,12 +67,9 @@ def test_what_was_just_attached_passes_the_check(tmp_path: Path, settings: Setti
         room.check(wanted, room.add(wanted))
 
 
-GONE = "eth0 is gone"
-"""An interface that is gone is made again only when the runtime asks for it."""
-
 BREAKS: list[tuple[str, Callable[[Pod, str], object]]] = [
     ("eth0 is down", lambda a, _h: a.run("ip", "link", "set", "eth0", "down")),
-    (GONE, lambda a, _h: a.run("ip", "link", "delete", "eth0")),
+    ("eth0 is gone", lambda a, _h: a.run("ip", "link", "delete", "eth0")),
     ("lacks the address 10.88", lambda a, _h: a.run("ip", "addr", "flush", "dev", "eth0")),
     ("route to ::/0", lambda a, _h: a.run("ip", "-6", "route", "delete", "default")),
     ("not in the bridge rb0", lambda _a, h: run("ip", "link", "set", h, "nomaster")),
@@ -165,29 +174,103 @@ def test_the_status_tells_of_a_lost_table_and_of_a_foreign_drop(tmp_path: Path) 
         )
         with pytest.raises(DegradedError, match="ip filter FORWARD drops what the node forwards"):
             room.status(MASQUERADED)
-        for _ in range(2):
-            room.status(replace(MASQUERADED, open_forward=True))
+        assert "ip filter FORWARD drops" in room.repair(MASQUERADED).failed[0].words
+        (opened,) = room.repair(replace(MASQUERADED, open_forward=True)).mended
+        assert "ip filter FORWARD dropped" in opened.words
+        assert room.repair(replace(MASQUERADED, open_forward=True)) == Repaired()
         room.status(MASQUERADED)
         assert run("nft", "list", "chain", "ip", "filter", "FORWARD").count("accept") == 2
 
 
-MENDED = [
-    *((words, damage) for words, damage in BREAKS if words != GONE),
+MENDED: list[tuple[str, Callable[[Pod, str], object]]] = [
+    *BREAKS,
     ("MTU of 1400, not 1500", lambda a, _h: a.run("ip", "link", "set", "eth0", "mtu", "1400")),
+    ("bridge rb0 is gone or down", lambda _a, _h: run("ip", "link", "delete", "rb0")),
+    ("bridge rb0 is gone or down", lambda _a, _h: run("ip", "link", "set", "rb0", "down")),
+    ("rb0 lacks the address 10.88.0.1/24", lambda _a, _h: run("ip", "addr", "flush", "dev", "rb0")),
+    ("node's end, is gone", lambda _a, h: run("ip", "link", "delete", h)),
+    ("is down", lambda _a, h: run("ip", "link", "set", h, "down")),
+    ("not hairpin", lambda _a, h: run("bridge", "link", "set", "dev", h, "hairpin", "off")),
+    ("not isolated", lambda _a, h: run("bridge", "link", "set", "dev", h, "isolated", "off")),
+    ("receives is not limited", lambda _a, h: run("tc", "qdisc", "delete", "dev", h, "root")),
+    ("sends is not limited", lambda _a, h: run("tc", "qdisc", "delete", "dev", h, "ingress")),
+    ("sends is not limited", lambda _a, h: run("ip", "link", "delete", ifb_name(h))),
+    ("ip_forward is 0", lambda _a, _h: sysctl.write("net/ipv4/ip_forward", "0")),
+    (
+        "127.0.0.1 leads to no host port",
+        lambda _a, _h: sysctl.write("net/ipv4/conf/rb0/route_localnet", "0"),
+    ),
+    ("route to 10.88.0.0/24", lambda a, _h: a.run("ip", "route", "flush", "table", "main")),
+    ("set pods4", lambda _a, _h: run("nft", "flush set inet ringbolt pods4")),
+    ("8088/tcp to 10.88.0.2:80", lambda _a, _h: run("nft", "flush map inet ringbolt ports4")),
+    ("chain postrouting", lambda _a, _h: run("nft", "flush chain inet ringbolt postrouting")),
 ]
 
 
 @pytest.mark.parametrize(("words", "damage"), MENDED, ids=[words for words, _ in MENDED])
 def test_repair_mends_what_somebody_broke_and_says_so(
-    tmp_path: Path, words: str, damage: Callable[[Pod, str], object]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    damage: Callable[[Pod, str], object],
 ) -> None:
+    settings = replace(MASQUERADED, isolated=True)
     with network(tmp_path) as room, pods("a") as (a,):
-        wanted = attach(a, MASQUERADED, netns_path=a.path)
+        wanted = attach(
+            a, settings, netns_path=a.path, bandwidth=LIMITS, port_mappings=(PortMapping(8088, 80),)
+        )
         result = room.add(wanted)
-        assert room.repair(MASQUERADED) == ()
+        before = _state(a, host(result))
+        assert room.repair(settings) == Repaired()
+        _age(room, monkeypatch)
         damage(a, host(result))
-        assert words in " ".join(room.repair(MASQUERADED))
+        assert _state(a, host(result)) != before
+        assert room.collect(settings, None).attachments == ()
+        repaired = room.repair(settings)
+        assert repaired.failed == ()
+        assert words in " ".join(one.words for one in repaired.mended)
+        assert _state(a, host(result)) == before
+        assert room.repair(settings) == Repaired()
         room.check(wanted, result)
+
+
+def _state(pod: Pod, host_name: str) -> list[str]:
+    """All that a pod has, without the numbers that the kernel gives and counts."""
+    told: list[object] = []
+    for what in ("addr", "-4 route", "-6 route", "neigh"):
+        found = pod.ip(*what.split(), "show", "dev", "eth0") if "eth0" in _names(pod) else []
+        told += [_known(one) for one in found if one.get("dst") != "fe80::/64"]
+    for words in (("-d", "link", "show"), ("addr", "show"), ("neigh", "show", "nud", "permanent")):
+        told += [_known(one) for one in ip(*words)]
+    for name in (host_name, ifb_name(host_name)):
+        if name in links():
+            shown = json.loads(run("tc", "-j", "qdisc", "show", "dev", name))
+            told += [_known(one) for one in shown]
+    told.append(sorted(run("nft", "-s", "list", "ruleset").splitlines()))
+    told.append(sysctl.read("net/ipv4/ip_forward"))
+    if "rb0" in links():
+        told.append(sysctl.read("net/ipv4/conf/rb0/route_localnet"))
+    return sorted(map(str, told))
+
+
+def _names(pod: Pod) -> list[str]:
+    return [one["ifname"] for one in pod.ip("link")]
+
+
+_KNOWN = ("ifname", "mtu", "master", "address", "dst", "gateway", "lladdr", "local", "kind", "dev")
+
+
+def _known(wire: dict[str, Any]) -> dict[str, Any]:
+    """What stays the same when a link is made again."""
+    found = {key: wire[key] for key in _KNOWN if key in wire}
+    found["up"] = "UP" in wire.get("flags", ())
+    if is_ifb_name(wire.get("ifname", "")):
+        del found["address"]
+    port = wire.get("linkinfo", {}).get("info_slave_data", {})
+    found |= {key: port[key] for key in ("hairpin", "isolated") if key in port}
+    ours = (one["local"] for one in wire.get("addr_info", ()) if one["scope"] == "global")
+    found["addresses"] = sorted(ours)
+    return found
 
 
 def test_pods_follow_the_mtu_of_the_uplink(tmp_path: Path) -> None:
@@ -199,7 +282,8 @@ def test_pods_follow_the_mtu_of_the_uplink(tmp_path: Path) -> None:
         wanted = attach(a, netns_path=a.path)
         assert room.add(wanted).interfaces[2].mtu == 1450
         run("ip", "link", "set", "uplink", "mtu", "1400")
-        assert "MTU of 1450, not 1400" in " ".join(room.repair(SETTINGS))
+        mended = room.repair(SETTINGS).mended
+        assert "MTU of 1450, not 1400" in " ".join(one.words for one in mended)
         (inside,) = a.ip("link", "show", "eth0")
         assert inside["mtu"] == 1400
         room.delete(detach(a))

@@ -126,17 +126,19 @@ def test_more_than_was_set_up_is_no_fault(tmp_path: Path) -> None:
     assert foreign.state is State.FOREIGN
 
 
-def test_a_pod_without_its_link_is_dead_after_a_while(tmp_path: Path) -> None:
-    with _attached(tmp_path, FULL) as (_room, _a, name):
+def test_a_pod_without_link_and_namespace_is_dead_after_a_while(tmp_path: Path) -> None:
+    with _attached(tmp_path, FULL) as (_room, pod, name):
         run("ip", "link", "delete", name)
         young = _only(tmp_path, FULL)
         assert (young.health, young.death) == (Health.DIFFERS, "")
         assert any("the node's end, is gone" in fault for fault in young.faults)
         with closing(sqlite3.connect(ledger_path(tmp_path))) as database, database:
             database.execute("UPDATE attachments SET born = born - 100")
+        assert _only(tmp_path, FULL).death == "", "its namespace lives: the agent mends it"
+        pod.go()
         held = _only(tmp_path, FULL)
     assert held.health is Health.DEAD
-    assert held.death == f"its link {name} is gone, so its namespace is"
+    assert held.death == f"its link {name} is gone, and its namespace with it"
 
 
 def test_a_namespace_that_its_path_leads_to_no_more_is_told(tmp_path: Path) -> None:

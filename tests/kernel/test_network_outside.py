@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ringbolt.network.attachment import Given, PodAddress, PortMapping, Protocol
+from ringbolt.network.attachment import Given, PodAddress, PortMapping, Protocol, Repaired
 from ringbolt.network.errors import ConflictError
 from ringbolt.network.settings import Mode, Settings
 from tests.kernel.network_lab import (
@@ -95,7 +95,7 @@ def test_pods_with_addresses_of_another_management_leave_and_come_back_as_well(
         wanted = attach(a, settings, given=Given((address,)), port_mappings=PORT, netns_path=a.path)
         result = room.add(wanted)
         room.check(wanted, result)
-        assert room.repair(settings) == ()
+        assert room.repair(settings) == Repaired()
         other = replace(address, address=ipaddress.ip_interface("10.99.0.8/24"), gateway=None)
         room.add(attach(b, settings, given=Given((other,))))
         with serving(world, 81), serving(a, 80):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from ringbolt.network.attachment import Repaired
 from ringbolt.network.settings import Mode
 from tests.kernel.network_lab import (
     SETTINGS,
@@ -57,7 +58,7 @@ def test_an_attachment_that_had_to_take_another_name_is_whole(tmp_path: Path) ->
         result = room.add(attach(a, ROUTED))
         assert host(result) != taken
         assert room.add(attach(a, ROUTED)) == result
-        assert room.repair(ROUTED) == ()
+        assert room.repair(ROUTED) == Repaired()
         with serving(None, 81):
             assert dial(a, "10.88.0.1", 81) == addresses(result)[0].partition("/")[0]
         room.delete(detach(a, ROUTED))

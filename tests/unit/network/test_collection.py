@@ -24,22 +24,38 @@ THERE = {NAME: Link(5, NAME, master=3)}
 
 
 @pytest.mark.parametrize(
-    ("lease", "links", "valid", "now", "dead"),
+    ("lease", "links", "valid", "now", "lives", "dead"),
     [
-        (LEASE, THERE, None, LATER, False),
-        (LEASE, {}, None, LATER, True),
-        (LEASE, {}, None, LATER - 1, False),
-        (LEASE, {NAME: Link(5, NAME, group=DOOMED_GROUP)}, None, LATER, True),
-        (replace(LEASE, netns=NOWHERE), {}, None, LATER, False),
-        (LEASE, THERE, frozenset[Key](), 100.0, True),
-        (LEASE, {}, frozenset([KEY]), LATER, False),
+        (LEASE, THERE, None, LATER, False, False),
+        (LEASE, {}, None, LATER, False, True),
+        (LEASE, {}, None, LATER - 1, False, False),
+        (LEASE, {NAME: Link(5, NAME, group=DOOMED_GROUP)}, None, LATER, False, True),
+        (replace(LEASE, netns=NOWHERE), {}, None, LATER, False, False),
+        (LEASE, THERE, frozenset[Key](), 100.0, False, True),
+        (LEASE, {}, frozenset([KEY]), LATER, False, False),
+        (LEASE, {}, None, LATER, True, False),
     ],
-    ids=["lives", "link gone", "being attached", "doomed", "unknown", "not valid", "valid"],
+    ids=[
+        "lives",
+        "link gone",
+        "being attached",
+        "doomed",
+        "unknown",
+        "not valid",
+        "valid",
+        "link deleted",
+    ],
 )
-def test_a_lease_is_dead_only_for_a_reason(
-    lease: Lease, links: dict[str, Link], valid: frozenset[Key] | None, now: float, *, dead: bool
+def test_a_lease_is_dead_only_for_a_reason(  # all that it depends on
+    lease: Lease,
+    links: dict[str, Link],
+    valid: frozenset[Key] | None,
+    now: float,
+    *,
+    lives: bool,
+    dead: bool,
 ) -> None:
-    assert bool(death_of(lease, links, valid, now)) is dead
+    assert bool(death_of(lease, links, valid, now, lives=lambda _lease: lives)) is dead
 
 
 def test_links_without_a_lease_are_spared_unless_the_runtime_told_which_pods_there_are() -> None:
