@@ -69,6 +69,16 @@ def test_a_begun_disk_with_a_file_system_of_others_is_theirs(image: Path) -> Non
     assert (digest(image), notes(image)) == (before, [])
 
 
+@pytest.mark.usefixtures("begun")
+def test_a_damaged_one_of_others_is_not_made_anew(image: Path) -> None:
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    write(image, 4096, b"\xff" * 4096)
+    before = digest(image)
+    with disk(image, SIZE) as path:
+        assert not ensure(path, image.parent).made
+    assert digest(image) == before
+
+
 def test_a_finished_one_whose_note_stayed_is_kept(image: Path, begun: Tombstone) -> None:
     subprocess.run(["mkfs.ext4", "-q", "-U", str(begun.uuid), image], check=True)
     before = digest(image)
