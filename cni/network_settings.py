@@ -41,7 +41,8 @@ def find_delegate(configuration: Configuration) -> str:
 
 def read_settings(configuration: Configuration) -> Settings:
     """The settings of the network. Raises CniError (invalid configuration, unsupported field)."""
-    return _read_network(json.dumps(_without_pod(configuration.fields.wire)))
+    shared = {**_without_pod(configuration.fields.wire), "name": configuration.name}
+    return _read_network(json.dumps(shared))
 
 
 def _without_pod(wire: Object) -> Object:

@@ -2,14 +2,13 @@
 
 import asyncio
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from daemon import logs
 from daemon.agent import Agent, Options
-from daemon.command_options import CONFIG, KUBELET_DIR, RUN_DIR, STATE_DIR, path_option
+from daemon.command_options import CONFIG, KUBELET_DIR, RUN_DIR, SOCKET, STATE_DIR, path_option
 from daemon.refusal import telling_refusals
 
 PORT_MAX = 65535
@@ -28,13 +27,7 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> s
 @RUN_DIR
 @STATE_DIR
 @path_option("--cdi-dir", "/var/run/cdi", "Where CDI files for owner and mode are written.")
-@click.option(
-    "--socket",
-    type=click.Path(path_type=Path),
-    envvar="RINGBOLT_SOCKET",
-    show_envvar=True,
-    help="Where launchers call; default: agent.sock in the run directory.",
-)
+@SOCKET
 @click.option(
     "--http",
     default="127.0.0.1:9808",

@@ -16,6 +16,7 @@ LAZY = {
     "agent": "daemon.agent_command:agent",
     "config": "daemon.config_check:config",
     "devices": "daemon.devices_command:devices",
+    "doctor": "daemon.doctor_command:doctor",
     "explain": "daemon.explain_command:explain",
     "install": "daemon.install_command:install",
     "pods": "daemon.pods_command:pods",

@@ -43,3 +43,11 @@ def _output(for_people: str) -> Callable[[F], F]:
 
 OUTPUT = _output("table")
 OUTPUT_TEXT = _output("text")
+_PATH: Any = click.Path(path_type=Path)
+SOCKET = click.option(
+    "--socket",
+    type=_PATH,
+    envvar="RINGBOLT_SOCKET",
+    show_envvar=True,
+    help="Where launchers call; default: agent.sock in the run directory.",
+)
