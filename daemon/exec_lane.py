@@ -1,7 +1,7 @@
-"""A lane: a few threads that run calls, those of one key one after another, as they came.
+"""A lane: runs calls in the threads that bring them, those of one key one after another.
 
-The kernel takes most of these calls one by one anyway (RTNL), so a few threads are enough. They are
-not joined at the end: a call that hangs in the kernel must not hang SIGTERM too.
+The kernel takes most of these calls one by one anyway (RTNL), so few run at a time. Who brings one
+when that many run already, or when one of its key does, leaves it to the threads that are at it.
 """
 
 import threading
@@ -17,23 +17,23 @@ class FullError(Exception):
 
 
 class Lane:
-    """`threads` run what is put in; at most `limit` jobs are in it at a time."""
+    """At most `threads` run jobs at a time; at most `limit` jobs are in it."""
 
-    def __init__(self, name: str, *, threads: int, limit: int) -> None:
+    def __init__(self, *, threads: int, limit: int) -> None:
+        self._threads = threads
         self._limit = limit
-        self._changed = threading.Condition()
+        self._turn = threading.Lock()
         self._ready: deque[tuple[str, Job]] = deque()
         self._behind: dict[str, deque[Job]] = {}
         self._count = 0
-        for number in range(threads):
-            threading.Thread(target=self._work, name=f"{name} {number}", daemon=True).start()
+        self._running = 0
 
     def put(self, key: str, job: Job) -> None:
         """Run `job` after those of the same key; without a key as soon as a thread is free.
 
-        Raises FullError.
+        It may return when all is done, this job and others too, or at once. Raises FullError.
         """
-        with self._changed:
+        with self._turn:
             if self._count >= self._limit:
                 raise FullError(f"{self._count} calls wait already")
             self._count += 1
@@ -42,29 +42,31 @@ class Lane:
                 return
             if key:
                 self._behind[key] = deque()
-            self._ready.append((key, job))
-            self._changed.notify()
+            if self._running >= self._threads:
+                self._ready.append((key, job))
+                return
+            self._running += 1
+        self._run(key, job)
 
     def __len__(self) -> int:
         return self._count
 
-    def _work(self) -> None:
+    def _run(self, key: str, job: Job) -> None:
         while True:
-            with self._changed:
-                while not self._ready:
-                    self._changed.wait()
-                key, job = self._ready.popleft()
             job()
-            del job  # what it holds must not live until the next one comes
-            self._finish(key)
+            del job  # what it holds must not live until the next one is done
+            with self._turn:
+                self._finish(key)
+                if not self._ready:
+                    self._running -= 1
+                    return
+                key, job = self._ready.popleft()
 
     def _finish(self, key: str) -> None:
-        with self._changed:
-            self._count -= 1
-            if not key:
-                return
-            if behind := self._behind[key]:
-                self._ready.append((key, behind.popleft()))
-                self._changed.notify()
-            else:
-                del self._behind[key]
+        self._count -= 1
+        if not key:
+            return
+        if behind := self._behind[key]:
+            self._ready.append((key, behind.popleft()))
+        else:
+            del self._behind[key]

@@ -3,27 +3,37 @@
 Everything is bounded: calls, bytes, time. What cannot be served is refused, and the launcher does
 what it does when the agent is away. Calls of one container are served one after another; DELs that
 were spooled come before them. What a call means is the doors' matter.
+
+A call is served by the thread that takes it: each hand-over would cost it as much as its work. The
+event loop has what is slow: frames in pieces, deadlines, the spool. Its threads are not joined at
+the end: a call that hangs in the kernel must not hang SIGTERM too.
 """
 
 import asyncio
-import logging
+import errno
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 from daemon import exec_socket, frame
+from daemon.exec_deadlines import Deadlines
 from daemon.exec_door import Door, Outcome, Treatment, treatment
+from daemon.exec_exchange import Exchange, level_of
 from daemon.exec_lane import FullError, Lane
 from daemon.frame import Kind
 from daemon.lean import structlog
 from daemon.spool import Spool, key_of, read_frame
 
 THREADS = 4
+_INTAKE = THREADS + 2
+"""One of them serves what is quick, and one is always there to take the next call."""
+_OVER = frozenset({errno.EINVAL, errno.EBADF})
+_NO_DESCRIPTOR_S = 0.1
 CALLS_MAX = 1024
 BYTES_MAX = 64 << 20
 RECEIVE_S = 5.0
@@ -35,41 +45,6 @@ _HOPELESS = frozenset({"1", "4", "6", "7"})
 _log = structlog.get_logger()
 
 
-class _Exchange:
-    """One call and its caller, who is answered once, by whoever is first."""
-
-    def __init__(self, connection: socket.socket, call: frame.Call, netns_fd: int | None) -> None:
-        self.call = call
-        self.netns_fd = netns_fd
-        self.came = monotonic()
-        self.started: float | None = None
-        self._connection = connection
-        self._lock = threading.Lock()
-        self._answered = False
-
-    @property
-    def gone(self) -> bool:
-        return self._answered or exec_socket.is_gone(self._connection)
-
-    def answer(self, data: bytes) -> bool:
-        """Answer unless that was done; whether the caller has this answer."""
-        with self._lock:
-            if self._answered:
-                return False
-            self._answered = True
-        return exec_socket.send(self._connection, data)
-
-    def close(self) -> None:
-        """Close the namespace, for the door is done with it; hang up on who was not answered."""
-        with self._lock:
-            if not self._answered:
-                self._answered = True
-                self._connection.close()
-        if self.netns_fd is not None:
-            os.close(self.netns_fd)
-            self.netns_fd = None
-
-
 class ExecServer:
     """Serves the launchers at `path` with `doors`."""
 
@@ -77,11 +52,19 @@ class ExecServer:
         self._path = path
         self._doors = doors
         self.spool = Spool(path.parent / "spool")
-        self._lane = Lane("exec call", threads=THREADS, limit=CALLS_MAX)
-        self._quick = Lane("quick exec call", threads=1, limit=CALLS_MAX)
+        self._lane = Lane(threads=THREADS, limit=CALLS_MAX)
+        self._quick = Lane(threads=1, limit=CALLS_MAX)
         self._tasks = set[asyncio.Task[None]]()
+        self._turn = threading.Lock()
+        self._calls = 0
         self._bytes = 0
+        self._drained: asyncio.Event | None = None
         self._hint = asyncio.Event()
+
+    @property
+    def calls(self) -> int:
+        """How many callers are connected."""
+        return self._calls
 
     def nudge(self, _changed: Path | None = None) -> None:
         """Something may lie in the spool."""
@@ -91,15 +74,18 @@ class ExecServer:
         """Serve until cancelled; then refuse new calls and let those that run end."""
         listener = await self._bind()
         inode = self._path.stat().st_ino
-        loop = asyncio.get_running_loop()
-        loop.add_reader(listener, self._accept, listener)
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(_tell_late)
+        for number in range(_INTAKE):
+            name = f"exec call {number}"
+            threading.Thread(target=self._take, args=(listener,), name=name, daemon=True).start()
         try:
             await self._replay_for_ever()
         finally:
-            loop.remove_reader(listener)
             exec_socket.unbind(self._path, inode)
-            listener.close()
+            listener.shutdown(socket.SHUT_RDWR)  # wakes those who wait for a call
             await self._drain()
+            listener.close()
 
     async def _bind(self) -> socket.socket:
         """The listening socket; until it can be had, the agent does what else it is there for."""
@@ -113,10 +99,17 @@ class ExecServer:
             await asyncio.sleep(RETRY_S)
 
     async def _drain(self) -> None:
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=DRAIN_S)
+        drained = asyncio.Event()
+        with self._turn:
+            self._drained = drained
+            if not self._calls:
+                return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                await drained.wait()
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # --- The spool ---
 
@@ -129,9 +122,19 @@ class ExecServer:
             self._replay(await asyncio.to_thread(self.spool.pending))
 
     def _replay(self, paths: list[Path]) -> None:
-        for path in paths:
-            with suppress(FullError):  # there will be another round
-                self._lane.put(key_of(path), partial(self._redo, path))
+        waiting = iter(paths)
+
+        def work() -> None:
+            while path := self._next_of(waiting):
+                with suppress(FullError):  # there will be another round
+                    self._lane.put(key_of(path), partial(self._redo, path))
+
+        for _ in range(min(len(paths), THREADS)):
+            threading.Thread(target=work, name="spool", daemon=True).start()
+
+    def _next_of(self, waiting: Iterator[Path]) -> Path | None:
+        with self._turn:
+            return next(waiting, None)
 
     def _redo(self, path: Path) -> None:
         """Serve one spooled call, in a thread of the lane; drop it unless it may succeed later."""
@@ -143,7 +146,7 @@ class ExecServer:
             done = outcome.answer.code == 0
             if done or outcome.facts.get("code") in _HOPELESS:
                 path.unlink(missing_ok=True)
-            _log.log(_level(done=done), "spooled call", done=done, **outcome.facts)
+            _log.log(level_of(done=done), "spooled call", done=done, **outcome.facts)
         except (frame.FrameError, KeyError) as error:
             _log.warning("a spooled call is unreadable", file=path.name, error=str(error))
             with suppress(OSError):
@@ -153,79 +156,108 @@ class ExecServer:
 
     # --- Calls ---
 
-    def _accept(self, listener: socket.socket) -> None:
-        try:
-            connection, _ = listener.accept()
-        except OSError:  # the caller hung up, or no descriptor is free: it tries again
-            return
-        connection.settimeout(0)
+    def _take(self, listener: socket.socket) -> None:
+        """Take one call after the other and have it served, in a thread of its own."""
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError as error:
+                if error.errno in _OVER:
+                    return
+                sleep(_NO_DESCRIPTOR_S)  # none is free, or the caller hung up: it tries again
+                continue
+            try:
+                self._meet(connection)
+            except Exception as error:  # noqa: BLE001  # the outermost frame of this thread
+                _log.error("a call was lost", error=str(error), error_type=type(error).__name__)
+                connection.close()
+            del connection
+
+    def _meet(self, connection: socket.socket) -> None:
         if exec_socket.peer_uid(connection) not in (0, os.geteuid()):
             _log.warning("a call by somebody who is not root was refused")
             connection.close()
             return
-        if len(self._tasks) >= CALLS_MAX:
+        if self._drained:  # the next agent's: unanswered, the launcher tries again
+            connection.close()
+            return
+        if not self._count():
             exec_socket.send(connection, frame.encode_refusal("too many calls wait"))
             return
-        task = asyncio.get_running_loop().create_task(self._serve(connection))
+        received = exec_socket.Received()
+        try:
+            whole = received.receive_now(connection, budget=BYTES_MAX - self._bytes)
+            if not whole:
+                self._loop.call_soon_threadsafe(self._wait_for, connection, received)
+                return
+            exchange = self._read(connection, received)
+        except (frame.FrameError, EOFError, OSError, RuntimeError) as error:
+            self._turn_away(connection, received, str(error))
+            return
+        self._have_served(exchange)
+
+    def _count(self) -> bool:
+        """Count one call more, unless there are too many."""
+        with self._turn:
+            room = self._calls < CALLS_MAX
+            self._calls += room
+            return room
+
+    def _wait_for(self, connection: socket.socket, received: exec_socket.Received) -> None:
+        task = self._loop.create_task(self._receive(connection, received))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, connection: socket.socket) -> None:
-        received = exec_socket.Received()
+    async def _receive(self, connection: socket.socket, received: exec_socket.Received) -> None:
+        """Wait for a frame that comes in pieces, and have it served by a thread of its own."""
         try:
-            exchange = await self._receive(connection, received)
+            async with asyncio.timeout(RECEIVE_S):
+                await received.receive(connection, budget=BYTES_MAX - self._bytes)
+            exchange = self._read(connection, received)
         except (frame.FrameError, EOFError, OSError, TimeoutError) as error:
             reason = str(error) or "the frame did not come in time"
-            _log.warning("a call was refused", reason=reason)
-            exec_socket.send(connection, frame.encode_refusal(reason))
-            return
+            self._turn_away(connection, received, reason)
         except BaseException:
-            connection.close()
+            self._turn_away(connection, received, "the agent ends")
             raise
-        finally:
-            received.close()
-        size = len(received.data)
-        self._bytes += size
-        try:
-            await self._have_served(exchange)
-        finally:
-            self._bytes -= size
+        else:
+            threading.Thread(target=self._have_served, args=(exchange,), daemon=True).start()
 
-    async def _receive(
-        self, connection: socket.socket, received: exec_socket.Received
-    ) -> _Exchange:
-        async with asyncio.timeout(RECEIVE_S):
-            await received.receive(connection, budget=BYTES_MAX - self._bytes)
+    def _read(self, connection: socket.socket, received: exec_socket.Received) -> Exchange:
         call = frame.parse_call(bytes(received.data))
         if call.kind not in self._doors:
             raise frame.FrameError(f"{call.kind.name} calls are not served")
-        return _Exchange(connection, call, received.take())
+        size = len(received.data)
+        with self._turn:
+            self._bytes += size
+        return Exchange(connection, call, received.take(), size)
 
-    async def _have_served(self, exchange: _Exchange) -> None:
+    def _turn_away(
+        self, connection: socket.socket, received: exec_socket.Received, reason: str
+    ) -> None:
+        _log.warning("a call was refused", reason=reason)
+        received.close()
+        exec_socket.send(connection, frame.encode_refusal(reason))
+        self._forget(0)
+
+    def _have_served(self, exchange: Exchange) -> None:
         plan = treatment(exchange.call)
-        loop = asyncio.get_running_loop()
-        served: asyncio.Future[Outcome | None] = loop.create_future()
-
-        def job() -> None:
-            outcome = self._work(exchange, plan)
-            with suppress(RuntimeError):  # the loop has closed: nobody waits any more
-                loop.call_soon_threadsafe(_settle, served, outcome)
-
+        self._deadlines.add(exchange, plan.limit_s)
+        lane = self._quick if plan.quick else self._lane
         try:
-            (self._quick if plan.quick else self._lane).put(plan.key, job)
-            async with asyncio.timeout(plan.limit_s):
-                outcome = await served
+            lane.put(plan.key, partial(self._serve, exchange, plan))
         except FullError as error:
-            self._refuse(exchange, str(error))
-            exchange.close()
-        except TimeoutError:
-            self._refuse(exchange, f"it was not served within {plan.limit_s:g} s")
-        else:
-            if outcome:
-                _report(exchange, outcome)
+            exchange.refuse(str(error))
+            self._end(exchange)
 
-    def _work(self, exchange: _Exchange, plan: Treatment) -> Outcome | None:
-        """Serve one call, in a thread of a lane; None if nobody waits for it any more."""
+    def _serve(self, exchange: Exchange, plan: Treatment) -> None:
+        outcome = self._work(exchange, plan)
+        self._end(exchange)
+        if outcome:
+            exchange.report(outcome)
+
+    def _work(self, exchange: Exchange, plan: Treatment) -> Outcome | None:
+        """Serve one call; None if nobody waits for it any more."""
         try:
             if exchange.gone and not plan.owed:
                 return None
@@ -234,48 +266,27 @@ class ExecServer:
                 self._redo(path)
             outcome = self._doors[exchange.call.kind](exchange.call, exchange.netns_fd)
             exchange.answer(frame.encode_answer(outcome.answer))
-        except Exception as error:  # noqa: BLE001  # the outermost frame of this thread
+        except Exception as error:  # noqa: BLE001  # whatever it is, the caller must hear of it
             exchange.answer(frame.encode_refusal(str(error)))
             facts = {"error": str(error), "error_type": type(error).__name__}
             return Outcome(frame.Answer(1, b""), facts)
         else:
             return outcome
-        finally:
-            exchange.close()
 
-    def _refuse(self, exchange: _Exchange, reason: str) -> None:
-        exchange.answer(frame.encode_refusal(reason))
-        variables = exchange.call.environment
-        named = {
-            "command": variables.get("CNI_COMMAND", ""),
-            "container_id": variables.get("CNI_CONTAINERID", ""),
-        }
-        _log.warning("exec call refused", reason=reason, **named)
+    def _end(self, exchange: Exchange) -> None:
+        self._deadlines.discard(exchange)
+        exchange.close()
+        self._forget(exchange.size)
 
-
-def _settle(served: "asyncio.Future[Outcome | None]", outcome: Outcome | None) -> None:
-    if not served.done():
-        served.set_result(outcome)
+    def _forget(self, size: int) -> None:
+        with self._turn:
+            self._bytes -= size
+            self._calls -= 1
+            drained = None if self._calls else self._drained
+        if drained:
+            with suppress(RuntimeError):  # the loop has closed: nobody waits any more
+                self._loop.call_soon_threadsafe(drained.set)
 
 
-def _report(exchange: _Exchange, outcome: Outcome) -> None:
-    """The one line of a call; a STATUS that is well comes every 5 s and tells nothing."""
-    now = monotonic()
-    started = exchange.started or now
-    done = outcome.answer.code == 0
-    quiet = done and outcome.facts.get("command") in ("STATUS", "VERSION")
-    _log.log(
-        _level(done=done, quiet=quiet),
-        "exec call",
-        kind=exchange.call.kind.name.lower(),
-        exit_code=outcome.answer.code,
-        waited_ms=round((started - exchange.came) * 1000, 2),
-        took_ms=round((now - started) * 1000, 2),
-        **outcome.facts,
-    )
-
-
-def _level(*, done: bool, quiet: bool = False) -> int:
-    if quiet:
-        return logging.DEBUG
-    return logging.INFO if done else logging.WARNING
+def _tell_late(exchange: Exchange) -> None:
+    exchange.refuse("it was not served in time")

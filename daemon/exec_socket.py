@@ -16,16 +16,18 @@ _CHUNK = 1 << 16
 _CREDENTIALS = struct.Struct("3i")
 _DESCRIPTORS_MAX = 4
 _SEND_S = 2.0
+_AT_ONCE_S = 0.01
+"""A launcher sends right after it has connected; whoever does not is waited for elsewhere."""
 
 
 def bind(path: Path) -> socket.socket:
-    """A listening socket at `path`, in the place of any older one. Raises OSError.
+    """A listening socket at `path` that blocks, in the place of any older one. Raises OSError.
 
     It takes its name only when it listens, so a launcher finds the old agent or the new one.
     """
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     new = f".{path.name}.{os.getpid()}"
     try:
         path.with_name(new).unlink(missing_ok=True)
@@ -95,13 +97,35 @@ class Received:
         while self.descriptors:
             os.close(self.descriptors.pop())
 
+    def receive_now(self, connection: socket.socket, *, budget: int) -> bool:
+        """Read a frame that comes at once and in one piece, as nearly all do; whether it did.
+
+        Raises FrameError, OSError, EOFError.
+        """
+        connection.settimeout(_AT_ONCE_S)
+        try:
+            self._read(connection, _CHUNK)
+        except TimeoutError:
+            return False
+        finally:
+            connection.settimeout(0)
+        if len(self.data) < frame.HEADER.size:
+            return False
+        return len(self.data) >= self._size(budget)
+
     async def receive(self, connection: socket.socket, *, budget: int) -> None:
-        """Read one whole frame of at most `budget` bytes. Raises FrameError, OSError, EOFError."""
+        """Read the rest of one frame of at most `budget` bytes.
+
+        Raises FrameError, OSError, EOFError.
+        """
         await self._fill(connection, frame.HEADER.size)
+        await self._fill(connection, self._size(budget))
+
+    def _size(self, budget: int) -> int:
         header = frame.parse_header(bytes(self.data[: frame.HEADER.size]))
         if header.length > budget:
             raise frame.FrameError(f"no room for {header.length} bytes beside the calls that wait")
-        await self._fill(connection, frame.HEADER.size + header.length)
+        return frame.HEADER.size + header.length
 
     async def _fill(self, connection: socket.socket, size: int) -> None:
         while len(self.data) < size:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from daemon import exec_server, exec_socket, frame
-from daemon.exec_door import Outcome
+from daemon.exec_door import Outcome, Treatment
 from daemon.exec_server import ExecServer
 from daemon.frame import Answer, Call, Kind
 from tests.kernel.launcher_lab import CONF, SHORT, Launcher, build
@@ -246,14 +246,17 @@ async def test_what_is_no_call_is_refused_and_harms_nobody(
         assert frame.parse_answer(good) == Answer(0, b"")
 
 
-async def test_a_caller_that_hangs_up_within_its_frame_leaves_nothing(launcher: Launcher) -> None:
+async def test_a_caller_that_hangs_up_within_its_frame_leaves_nothing(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exec_server, "RECEIVE_S", 0.2)  # who is sent their own end hears no end
     async with serving(launcher, RecordingDoor()) as server:
         for cut in range(0, len(GOOD), 7):
             with socket.socket(socket.AF_UNIX) as caller:
                 caller.connect(str(launcher.socket))
                 if cut:
                     socket.send_fds(caller, [GOOD[:cut]], [caller.fileno()] * 3)
-        await until(lambda: not server._tasks)
+        await until(lambda: not server.calls)
 
 
 async def test_spooled_dels_are_made_at_the_start(launcher: Launcher) -> None:
@@ -295,6 +298,23 @@ async def test_a_spooled_del_that_may_succeed_later_is_kept(
         door.code = 0
         server.nudge()
         await until(lambda: not list(launcher.spool.iterdir()))
+
+
+async def test_a_call_that_is_late_is_refused_while_its_door_is_still_at_it(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = {"ADD": Treatment(limit_s=0.1), "DEL": Treatment(limit_s=60.0)}
+
+    def of(call: Call) -> Treatment:
+        return limits[call.environment["CNI_COMMAND"]]
+
+    monkeypatch.setattr(exec_server, "treatment", of)
+    door = RecordingDoor(held={"c1": threading.Event()})
+    async with serving(launcher, door):
+        assert (await run(launcher, "DEL")).returncode == 0  # due long after the next one
+        for _ in range(2):
+            assert json.loads((await run(launcher, "ADD")).stdout)["code"] == 11
+        door.held["c1"].set()
 
 
 async def test_a_new_agent_takes_the_place_of_the_old_one_without_a_gap(
