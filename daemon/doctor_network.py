@@ -12,10 +12,10 @@ from daemon.doctor import Check, Finding, Node, Verdict
 from daemon.doctor_node import ask
 from ringbolt.linux import command, nft_features, sysctl
 from ringbolt.linux.nft import Nftables
-from ringbolt.network import ruleset
 from ringbolt.network.abilities import find_missing_abilities
 from ringbolt.network.errors import NotAvailableError
 from ringbolt.network.firewall import Firewall
+from ringbolt.network.foreign_drop import find_drop, find_legacy
 from ringbolt.network.settings import Settings
 
 _PLUGIN_S = 5.0
@@ -124,17 +124,18 @@ def _forwarding(node: Node) -> Finding:
 def _foreign_drop(node: Node) -> Finding | None:
     firewall = Firewall(list)
     try:
-        drops = firewall.foreign_drops()
-        for settings in (node.networks or {}).values():
-            for chain in () if settings.open_forward else drops:
-                links = ruleset.links_of(settings)
-                if not firewall.mentions(chain, links, settings):
-                    what = f"{chain} drops what pods send and get: {settings.name} is cut off"
-                    return Finding(Verdict.FAIL, what, f"accept {links} there, or set openForward")
+        for settings in _settings(node):
+            drop = "" if settings.open_forward else find_drop(firewall, settings)
+            if drop:
+                what, _, todo = drop.partition(": ")
+                return Finding(Verdict.FAIL, what, todo)
     except NotAvailableError:
         return None
     finally:
         firewall.close()
+    if legacy := find_legacy():
+        what, _, todo = legacy.partition(": ")
+        return Finding(Verdict.WARN, what, todo)
     return Finding(Verdict.OK, "no other packet filter drops what pods send")
 
 

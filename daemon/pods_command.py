@@ -54,8 +54,8 @@ def look(run_dir: Path, cni_conf_dir: Path) -> tuple[Inspection, list[str]]:
         sys.exit(1)
     unknown = dict.fromkeys(one.lease.network for one in found.held if one.guessed)
     lacks += [
-        f"no configuration of {one} in {cni_conf_dir}: its routes and exemptions are shown as they"
-        " are, and not compared (see --cni-conf-dir)"
+        f"nobody tells how {one} was set up, {cni_conf_dir} neither: its routes and exemptions are"
+        " shown as they are, and not compared (see --cni-conf-dir)"
         for one in unknown
     ]
     return found, [*lacks, *found.lacks]

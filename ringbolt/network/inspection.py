@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ringbolt.linux.netlink import Socket
+from ringbolt.network import settings_record
 from ringbolt.network.attachment import Attach
 from ringbolt.network.collection import death_of
 from ringbolt.network.errors import NetworkError
@@ -40,12 +41,18 @@ class Inspection:
     lacks: tuple[str, ...] = ()
 
 
-def inspect(run_dir: Path, settings: Mapping[NetworkName, Settings]) -> Inspection:
-    """Look once. Raises NotAvailableError where the leases cannot be read, OSError."""
+def inspect(run_dir: Path, told: Mapping[NetworkName, Settings]) -> Inspection:
+    """Look once. Raises NotAvailableError where the leases cannot be read, OSError.
+
+    Pods are held against the settings that are kept with the leases; against those `told` where
+    none are; and where nobody tells them, they are guessed.
+    """
     if not ledger_path(run_dir).exists():
         return Inspection()
     with closing(Leases(Ledger(run_dir, read_only=True))) as leases:
         found, cooling, now = leases.all(), leases.cooling(), leases.now()
+        kept = leases.remembered()
+    settings = {**told, **{name: settings_record.from_json(kept[name]) for name in kept}}
     if not found:
         return Inspection((), cooling, now)
     records = [Record.from_json(lease.note) for lease in found]

@@ -47,6 +47,12 @@ def _attached(folder: Path, settings: Settings) -> Generator[tuple[Network, netw
         yield room, a, host(room.add(_asked(a, settings)))
 
 
+def _forget(folder: Path) -> None:
+    """How the networks were set up: an older agent did not keep it."""
+    with closing(sqlite3.connect(ledger_path(folder))) as database, database:
+        database.execute("DELETE FROM networks")
+
+
 def _only(folder: Path, *known: Settings) -> Held:
     (held,) = inspect(folder, {one.name: one for one in known}).held
     return held
@@ -57,7 +63,9 @@ def _only(folder: Path, *known: Settings) -> Held:
 def test_a_pod_that_was_just_attached_is_well(tmp_path: Path, mode: Mode, *, told: bool) -> None:
     settings = replace(FULL, mode=mode)
     with _attached(tmp_path, settings):
-        held = _only(tmp_path, *([settings] if told else []))
+        if not told:
+            _forget(tmp_path)
+        held = _only(tmp_path)
     assert (held.health, held.faults) == (Health.WELL, ())
     assert held.guessed is not told
     assert {one.state for one in held.holdings} <= {State.THERE, State.FOREIGN}
@@ -115,6 +123,16 @@ def test_what_somebody_took_away_is_told(tmp_path: Path, harm: str) -> None:
         held = _only(tmp_path, FULL)
     assert held.health is Health.DIFFERS
     assert any(words in fault for fault in held.faults), held.faults
+
+
+def test_what_is_kept_with_the_leases_counts_and_not_what_is_configured_now(tmp_path: Path) -> None:
+    with _attached(tmp_path, FULL):
+        other = replace(FULL, masquerade=False, mtu=1280, hairpin=False)
+        kept = _only(tmp_path, other)
+        _forget(tmp_path)
+        told = _only(tmp_path, other)
+    assert (kept.settings.mtu, kept.guessed, kept.health) == (None, False, Health.WELL)
+    assert (told.settings.mtu, told.guessed, told.health) == (1280, False, Health.DIFFERS)
 
 
 def test_more_than_was_set_up_is_no_fault(tmp_path: Path) -> None:
@@ -184,6 +202,7 @@ def test_tracked_flows_of_its_udp_ports_are_counted(tmp_path: Path) -> None:
 def test_the_commands_tell_it_beside_the_room_that_serves(tmp_path: Path) -> None:
     with _attached(tmp_path, FULL) as (_room, a, _name):
         a.run("ip", "link", "set", "eth0", "mtu", "1400")
+        _forget(tmp_path)
         places = ("--run-dir", str(tmp_path), "--cni-conf-dir", str(tmp_path))
         ringbolt = ("env", "-u", "COLUMNS", sys.executable, "-m", "daemon")
         table = run(*ringbolt, "pods", *places)
@@ -200,7 +219,7 @@ def test_the_commands_tell_it_beside_the_room_that_serves(tmp_path: Path) -> Non
         )
     assert "\nshop/web-1  10.88.0.2 fd00:88::2  pods bridge  eth0 rb" in table
     assert "  8080->80/tcp 5300->53/udp  in 80M out 8M  differs (eth0 has" in table
-    assert "note: no configuration of pods in" in table
+    assert "note: nobody tells how pods was set up" in table
     assert (row["state"], row["addresses"]) == ("differs", ["10.88.0.2", "fd00:88::2"])
     assert text.startswith("shop/web-1: differs\n  amiss: eth0 has an MTU of 1400")
     assert "    link eth0 (differs): the pod's end of the pair\n" in text
