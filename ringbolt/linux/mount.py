@@ -4,6 +4,7 @@ Universal wrappers only; what is mounted where is its caller's affair.
 """
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -111,6 +112,20 @@ def _setattr(target: str | int, attr: _MountAttr, *, recursive: bool) -> None:
 def umount(target: str, flags: int = UMOUNT_NOFOLLOW) -> None:
     """umount2(2). Raises OSError (EINVAL: not a mount point)."""
     libc.call("umount2", target, flags)
+
+
+def umount_below(dir_fd: int, name: str, flags: int = 0) -> None:
+    """Unmount what is on entry `name` of an open directory, whatever path leads there by now.
+
+    A descriptor of the mount itself would keep it busy; that of the directory above does not.
+    """
+    if "/" in name or name in ("", ".", ".."):
+        raise libc.failed(errno.EINVAL, "umount2", repr(name))
+    try:
+        umount(f"/proc/self/fd/{dir_fd}/{name}", flags | UMOUNT_NOFOLLOW)
+    except OSError as error:
+        shown = f"{libc.path_of(dir_fd)}/{name}"
+        raise libc.failed(error.errno or 0, "umount2", shown, flags) from None
 
 
 def pivot_root(new_root: str) -> None:

@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from itertools import count
 
 from ringbolt.linux import libc
@@ -50,7 +50,8 @@ def openat2(dir_fd: int, path: str, flags: int, mode: int = 0, resolve: int = BE
             return _openat2(dir_fd, path, how)
         except OSError as error:
             if error.errno != errno.EAGAIN or not tries_left:
-                raise libc.failed(error.errno or 0, "openat2", path) from None
+                shown = f"{libc.path_of(dir_fd)}/{path}"
+                raise libc.failed(error.errno or 0, "openat2", shown) from None
     raise AssertionError
 
 
@@ -86,9 +87,14 @@ def mkdir_below(dir_fd: int, relative: str, mode: int = 0o755) -> int:
 
 def _made_directory(dir_fd: int, name: str, mode: int) -> int:
     if name in ("", ".", ".."):
-        raise libc.failed(errno.EINVAL, "mkdirat", repr(name))
-    with suppress(FileExistsError):
+        raise libc.failed(errno.EINVAL, "mkdirat", libc.path_of(dir_fd), repr(name))
+    try:
         os.mkdir(name, mode, dir_fd=dir_fd)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        shown = f"{libc.path_of(dir_fd)}/{name}"
+        raise libc.failed(error.errno or 0, "mkdirat", shown) from None
     return openat2(dir_fd, name, _DIRECTORY)
 
 
@@ -96,8 +102,17 @@ def remove_below(dir_fd: int, relative: str) -> None:
     """Remove a file, link or whole tree, never across a mount and however deep it is.
 
     Stops at the first thing that cannot go; called again it goes on from there. Raises OSError
-    (EXDEV or EBUSY: something is mounted below; EPERM: immutable; ENOENT: it is not there).
+    (EXDEV or EBUSY: something is mounted below; EPERM: immutable; ENOENT: it is not there), that of
+    the very thing as its cause.
     """
+    try:
+        _remove(dir_fd, relative)
+    except OSError as error:
+        shown = f"{libc.path_of(dir_fd)}/{relative}"
+        raise libc.failed(error.errno or 0, "remove", shown) from error
+
+
+def _remove(dir_fd: int, relative: str) -> None:
     above, _, name = relative.rpartition("/")
     parent = openat2(dir_fd, above or ".", _DIRECTORY)
     try:

@@ -68,9 +68,14 @@ def set_project_limit(fd: int, project: int, limit: int, inode_limit: int = 0) -
     _quotactl("Q_SETQUOTA", fd, Q_SETQUOTA, project, buffer)
 
 
+def qcmd(command: int) -> int:
+    """`QCMD`: a command for quotas of projects."""
+    return command << 8 | PRJQUOTA
+
+
 def _quotactl(operation: str, fd: int, command: int, project: int, buffer: bytearray) -> None:
     held = (ctypes.c_char * len(buffer)).from_buffer(buffer)
-    number = ctypes.c_uint(command << 8 | PRJQUOTA)
+    number = ctypes.c_uint(qcmd(command))
     try:
         libc.syscall("quotactl_fd", _NR_QUOTACTL_FD, fd, number, project, ctypes.byref(held))
     except OSError as error:

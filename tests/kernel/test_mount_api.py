@@ -177,5 +177,22 @@ def test_a_directory_is_not_attached_to_a_file(tmp_path: Path) -> None:
     assert seen.value.errno in (errno.EINVAL, errno.ENOTDIR)
 
 
+def test_an_unmount_follows_no_link_and_no_rename(tmp_path: Path) -> None:
+    (tmp_path / "old/target").mkdir(parents=True)
+    with held(os.open(tmp_path / "old", os.O_PATH)) as above:
+        mount_tmpfs(tmp_path / "old/target")
+        (tmp_path / "old").rename(tmp_path / "new")
+        (tmp_path / "new/link").symlink_to("target")
+        for name, number in (("link", errno.EINVAL), ("../new/target", errno.EINVAL)):
+            with pytest.raises(OSError, match="umount2") as seen:
+                mount.umount_below(above, name)
+            assert seen.value.errno == number
+        mount.umount_below(above, "target")
+        assert point_at(tmp_path / "new/target") is None
+        with pytest.raises(OSError, match=f"umount2 {tmp_path}/new/target") as none:
+            mount.umount_below(above, "target")
+        assert none.value.errno == errno.EINVAL
+
+
 def test_this_kernel_is_said_to_have_it() -> None:
     assert is_supported()

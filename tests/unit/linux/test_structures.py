@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ringbolt.linux import (
@@ -86,6 +86,7 @@ def test_request_numbers_of_file_systems_are_those_of_the_headers() -> None:
     assert ext4.EXT4_IOC_RESIZE_FS == 0x40086610
     assert xfs.XFS_IOC_FSGEOMETRY == 0x8100587E
     assert xfs.XFS_IOC_FSGROWFSDATA == 0x4010586E
+    assert quota.qcmd(quota.Q_SETQUOTA) == 0x80000802
 
 
 @given(st.binary(min_size=504, max_size=504))
@@ -133,7 +134,14 @@ def test_events_are_read_one_after_the_other(fsid: int, number: int, count: int)
     ]
 
 
+def test_half_an_event_is_none() -> None:
+    whole = event(fanotify.FAN_MNT_DETACH, record(7, struct.pack("=4xQ", 77)), bytes(8))
+    assert len(list(fanotify.parse_events(whole))) == 1
+    assert list(fanotify.parse_events(whole[:-1])) == []
+
+
 @given(st.binary(max_size=200))
+@example(bytes(8))
 def test_no_bytes_crash_or_hang_the_reader_of_events(data: bytes) -> None:
     list(fanotify.parse_events(data))
     list(fanotify.parse_events(event(fanotify.FAN_FS_ERROR, data)))
