@@ -122,7 +122,7 @@ def umount_below(dir_fd: int, name: str, flags: int = 0) -> None:
     if "/" in name or name in ("", ".", ".."):
         raise libc.failed(errno.EINVAL, "umount2", repr(name))
     try:
-        umount(f"/proc/self/fd/{dir_fd}/{name}", flags | UMOUNT_NOFOLLOW)
+        umount(f"/proc/thread-self/fd/{dir_fd}/{name}", flags | UMOUNT_NOFOLLOW)
     except OSError as error:
         shown = f"{libc.path_of(dir_fd)}/{name}"
         raise libc.failed(error.errno or 0, "umount2", shown, flags) from None

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from ringbolt.linux import libc
-from ringbolt.linux.mount import UMOUNT_NOFOLLOW, umount
+from ringbolt.linux.mount import umount_below
 from ringbolt.linux.openat2 import mkdir_below, open_below
 from ringbolt.volumes.errors import InvalidError
 from ringbolt.volumes.volume import Namespace, VolumeId
@@ -121,11 +120,11 @@ class Spot:
     def unmount(self, flags: int = 0) -> bool:
         """Take off what is mounted there, one; False: nothing was. Raises OSError (EBUSY)."""
         try:
-            umount(f"/proc/thread-self/fd/{self.parent}/{self.name}", UMOUNT_NOFOLLOW | flags)
+            umount_below(self.parent, self.name, flags)
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENOENT):
                 return False
-            raise libc.failed(error.errno or 0, "umount2", self.path) from None
+            raise
         return True
 
     def remove(self) -> bool:
