@@ -76,6 +76,7 @@ async def install(config: Path, directory: Path) -> Installed:
 def _interpreted(directory: Path) -> Path:
     """A program that is `python -m cni`, in the launcher's place."""
     words = (sys.executable, "-m", "cni")
+    directory.mkdir(mode=0o755, exist_ok=True)
     path = directory / "python-cni"
     code = shlex.quote(environment()["PYTHONPATH"])
     text = f"#!/bin/sh\nPYTHONPATH={code} exec {shlex.join(words)}\n"

@@ -109,6 +109,9 @@ def _pod(top: Field) -> Pod:
         spec.at("containers").wrong("Required value")
     _unique(spec, ("initContainers", "containers"))
     _unique(spec, ("volumes",))
+    host_network = spec.at("hostNetwork").flag()
+    if not top.problems:
+        _check_host_ports(spec, read[1], host_network=host_network)
     fallback = uuid.uuid5(uuid.NAMESPACE_URL, f"pod:{namespace}/{name}")
     grace = spec.at("terminationGracePeriodSeconds").integer()
     return Pod(
@@ -121,7 +124,7 @@ def _pod(top: Field) -> Pod:
         annotations=metadata.at("annotations").mapping_of_texts(),
         restart_policy=RestartPolicy(spec.at("restartPolicy").choice(_POLICIES, "Always")),
         volumes=volumes,
-        host_network=spec.at("hostNetwork").flag(),
+        host_network=host_network,
         grace_s=30 if grace is None else grace,
     )
 
@@ -179,6 +182,24 @@ def _port(entry: Field) -> ContainerPort:
         entry.at("protocol").choice(_PROTOCOLS, "TCP"),
         address.text(),
     )
+
+
+def _check_host_ports(
+    spec: Field, containers: Iterable[ContainerSpec], *, host_network: bool
+) -> None:
+    """What the API server asks of a pod's host ports; what stands there was read without fault."""
+    taken: set[tuple[str, str, int]] = set()
+    for item, container in zip(spec.at("containers").items(), containers, strict=True):
+        for entry, port in zip(item.at("ports").items(), container.ports, strict=True):
+            place = (port.protocol, port.host_ip, port.host_port)
+            if port.host_port and place in taken:
+                entry.at("hostPort").wrong(f"Duplicate value: {port.host_port}")
+            taken.add(place)
+            if host_network and port.host_port not in {0, port.container_port}:
+                entry.at("hostPort").wrong(
+                    f"Invalid value: {port.host_port}: must match `containerPort` when "
+                    "`hostNetwork` is true"
+                )
 
 
 def _port_number(field: Field) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ringbolt.sandbox.ability import Means, find_ability
+from ringbolt.sandbox.cni_install import servable
 
 ROOT = Path(__file__).parents[2]
 SANDBOX = (sys.executable, "-m", "daemon", "sandbox")
@@ -52,6 +53,9 @@ def test_the_demo_ends_well_and_leaves_nothing(tmp_path: Path) -> None:
     assert last in shown.stdout
     for step in ("Allocate", "create and start", "taken away until", "kubelet restarted"):
         assert step in shown.stdout
+    if "left out: pods' network" not in shown.stdout:
+        for line in ("client has the addresses", "pod to pod: 10.244.0.", "web sends ", "CNI DEL"):
+            assert line in shown.stdout
     assert_no_loop_since(before)
     assert list((tmp_path.parents[1] / "t").iterdir()) == []
 
@@ -62,6 +66,9 @@ def test_the_demo_as_root_leaves_nothing_out() -> None:
         pytest.skip(find_ability().lacks[0])
     shown = sandbox("demo").stdout
     assert "wrote 4096 bytes to /dev/disk and read them back" in shown
+    if not servable({"network": {"ranges": []}}).lacks:
+        assert "masquerade: the outside at 192.0.2.2 sees 192.0.2.1, the node" in shown
+        assert "hairpin: web reaches itself by the node's port" in shown
     if find_ability().device_group is not None:
         assert "left out:" not in shown
 

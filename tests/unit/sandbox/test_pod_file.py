@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringbolt.sandbox.pod import RestartPolicy, Security, Volume, VolumeMount, expand
+from ringbolt.sandbox.pod import (
+    ContainerPort,
+    RestartPolicy,
+    Security,
+    Volume,
+    VolumeMount,
+    expand,
+)
 from ringbolt.sandbox.pod_file import PodError, load_pods, parse_pods
 from ringbolt.sandbox.quantity import QuantityError, parse_quantity
 from ringbolt.sandbox.requirements import is_extended
@@ -81,6 +88,26 @@ def test_every_supported_field_is_read() -> None:
     assert main.argv(main.env) == ("sh", "-c", "echo 7 $(NONE) $(PORT)")
 
 
+def test_ports_and_fields_of_the_pod_are_read() -> None:
+    (pod,) = parse_pods(
+        pod_with(
+            "ports: [{containerPort: 80}, {containerPort: 53, hostPort: 5353, protocol: UDP,"
+            ' hostIP: "::1", name: dns}], env: [{name: IP, valueFrom: {fieldRef:'
+            " {apiVersion: v1, fieldPath: status.podIP}}}, {name: A, value: b}]"
+        )
+    )
+    (main,) = pod.containers
+    assert main.ports == (ContainerPort(80), ContainerPort(53, 5353, "UDP", "::1"))
+    assert (main.env, main.env_fields) == ({"A": "b"}, {"IP": "status.podIP"})
+
+
+def test_a_host_networks_ports_are_the_hosts() -> None:
+    text = pod_with("ports: [{containerPort: 80, hostPort: 81}]")
+    parse_pods(text)
+    found = problems(text.replace("spec:", "spec:\n  hostNetwork: true", 1))
+    assert "hostPort: Invalid value: 81: must match `containerPort`" in found
+
+
 def test_several_documents_are_several_pods_with_uids_that_stay() -> None:
     text = pod_with("image: x") + "---\n" + pod_with("image: x").replace("name: p", "name: q")
     first, second = parse_pods(text), parse_pods(text)
@@ -120,6 +147,25 @@ def test_several_documents_are_several_pods_with_uids_that_stay() -> None:
         ("restartPolicy: Always", "Forbidden: may not be set for non-init containers"),
         ("volumeMounts: [{name: v, mountPath: /x}]", 'volumeMounts[0].name: Not found: "v"'),
         ("securityContext: {runAsUser: root}", "runAsUser: must be a whole number, found str"),
+        ("ports: [{hostPort: 80}]", "ports[0].containerPort: Required value"),
+        ("ports: [{containerPort: 65536}]", "must be between 1 and 65535, inclusive"),
+        (
+            "ports: [{containerPort: 80, protocol: udp}]",
+            'ports[0].protocol: Unsupported value: "udp"',
+        ),
+        ("ports: [{containerPort: 80, hostIP: me}]", "hostIP: Invalid value"),
+        (
+            "ports: [{containerPort: 1, hostPort: 9}, {containerPort: 2, hostPort: 9}]",
+            "ports[1].hostPort: Duplicate value: 9",
+        ),
+        (
+            "env: [{name: A, valueFrom: {secretKeyRef: {}}}]",
+            "valueFrom.secretKeyRef: the sandbox does not support",
+        ),
+        (
+            "env: [{name: A, valueFrom: {fieldRef: {fieldPath: status.phase}}}]",
+            'fieldPath: Unsupported value: "status.phase"',
+        ),
         ("securityContext: {privileged: 3}", "privileged: must be true or false, found int '3'"),
     ],
 )
