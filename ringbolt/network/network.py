@@ -73,10 +73,13 @@ class Network:
         """
         versions = _versions(attach)
         # What one pod asked of its resolver makes no other network.
-        common = replace(attach.settings, dns=NO_DNS)
+        common = attach.settings
+        if common.dns != NO_DNS:
+            common = replace(common, dns=NO_DNS)
         settings = settings_with(common, attach.given.addresses if attach.given else ())
         with (
             self._ground.turns.of(attach.key),
+            self._ground.sweeper.held_off(),
             PodSocket(self._ground.visitors, attach.netns_fd, versions) as inside,
             ExitStack() as undo,
         ):
@@ -102,7 +105,11 @@ class Network:
 
         Raises TryAgainError or NotAvailableError if the lease could not be given back.
         """
-        with self._ground.turns.of(detach.key), ExitStack() as undo:
+        with (
+            self._ground.turns.of(detach.key),
+            self._ground.sweeper.held_off(),
+            ExitStack() as undo,
+        ):
             inside = None
             if detach.netns_fd is not None:
                 inside = undo.enter_context(PodSocket(self._ground.visitors, detach.netns_fd))
