@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from daemon.pods_command import age, bandwidth, port
 from daemon.pods_report import Row, attachment, explained
+from ringbolt.network.departed import Departed
 from ringbolt.network.flows import flow_holdings
 from ringbolt.network.holdings import Held, State
 from ringbolt.network.inspection import Inspection
@@ -102,9 +103,23 @@ def describe_unknown(found: Inspection, which: str) -> Iterator[str]:
                 f"  {one.address} of {one.network} was given back a moment ago and cools down: "
                 f"nobody has it, and nobody is given it for {left} s unless all others are taken"
             )
+    for gone in found.departed:
+        if which in _names_of(gone):
+            pod = "/".join(filter(None, (gone.pod.namespace, gone.pod.name)))
+            yield (
+                f"  {pod or 'a pod'} (container {gone.key.container_id}, "
+                f"{' '.join(gone.addresses)}) went {age(round(found.now - gone.gone))} ago: "
+                f"{gone.why}"
+            )
     known = sorted({name for held in found.held for name in names(held)})
     if close := difflib.get_close_matches(which, known, n=_CLOSE):
         yield f"  did you mean {' or '.join(close)}?"
+
+
+def _names_of(one: Departed) -> frozenset[str]:
+    pod = one.pod
+    told = (pod.name, f"{pod.namespace}/{pod.name}", pod.uid) if pod.name else ()
+    return frozenset((*told, one.key.container_id, one.host_name, *one.addresses))
 
 
 def _is_address(which: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

@@ -13,6 +13,7 @@ from ringbolt.linux.netlink import Socket
 from ringbolt.network import settings_record
 from ringbolt.network.attachment import Attach
 from ringbolt.network.collection import death_of
+from ringbolt.network.departed import Departed
 from ringbolt.network.errors import NetworkError
 from ringbolt.network.filter_holdings import filter_holdings
 from ringbolt.network.guessing import guess_settings
@@ -37,6 +38,7 @@ class Inspection:
 
     held: tuple[Held, ...] = ()
     cooling: tuple[Cooling, ...] = ()
+    departed: tuple[Departed, ...] = ()
     now: float = 0.0
     lacks: tuple[str, ...] = ()
 
@@ -51,10 +53,11 @@ def inspect(run_dir: Path, told: Mapping[NetworkName, Settings]) -> Inspection:
         return Inspection()
     with closing(Leases(Ledger(run_dir, read_only=True))) as leases:
         found, cooling, now = leases.all(), leases.cooling(), leases.now()
+        departed = leases.departed()
         kept = leases.remembered()
     settings = {**told, **{name: settings_record.from_json(kept[name]) for name in kept}}
     if not found:
-        return Inspection((), cooling, now)
+        return Inspection((), cooling, departed, now)
     records = [Record.from_json(lease.note) for lease in found]
     filtered = any(record.ports for record in records) or any(
         settings[lease.network].masquerade if lease.network in settings else True for lease in found
@@ -65,7 +68,7 @@ def inspect(run_dir: Path, told: Mapping[NetworkName, Settings]) -> Inspection:
         _inspect(lease, record, sight, settings.get(lease.network), now)
         for lease, record in zip(found, records, strict=True)
     )
-    return Inspection(held, cooling, now, sight.lacks)
+    return Inspection(held, cooling, departed, now, sight.lacks)
 
 
 def _inspect(

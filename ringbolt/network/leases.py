@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, NewType
 
-from ringbolt.network import pool
+from ringbolt.network import departed, pool
 from ringbolt.network.attachment import ContainerId, InterfaceName, Key, PortMapping
+from ringbolt.network.departed import Departed
 from ringbolt.network.errors import ConflictError, ExhaustedError, UnknownContainerError
 from ringbolt.network.ledger import Ledger
 from ringbolt.network.names import host_name
@@ -129,7 +130,8 @@ class Leases:
                 return Acquired(known, fresh=False)
             now = self._clock()
             if known:
-                _release(database, known, now + request.cool_down_s)
+                why = "its container came again with another namespace"
+                _release(database, known, now, request.cool_down_s, why)
             taken = Occupancy(database, request.network)
             taken.purge(now, _PURGED_AT_ONCE)
             lease = _insert(database, request, now)
@@ -178,10 +180,17 @@ class Leases:
             row = database.execute("SELECT 1 FROM attachments WHERE id = ?", (lease.id,))
             return row.fetchone() is not None
 
-    def release(self, lease: Lease, cool_down_s: float = COOL_DOWN_S) -> bool:
+    def release(
+        self, lease: Lease, cool_down_s: float = COOL_DOWN_S, why: str = "it was detached"
+    ) -> bool:
         """Take back all of it; False where this very lease is not there any more."""
         with self._ledger.write() as database:
-            return _release(database, lease, self._clock() + cool_down_s)
+            return _release(database, lease, self._clock(), cool_down_s, why)
+
+    def departed(self) -> tuple[Departed, ...]:
+        """Whose leases were taken back of late, the last first."""
+        with self._ledger.read() as database:
+            return departed.read(database)
 
     def all(self, network: NetworkName | None = None) -> tuple[Lease, ...]:
         """Every lease, of one network or of all, the oldest first."""
@@ -366,12 +375,16 @@ def _port_conflict(database: sqlite3.Connection, row: tuple[str, str, int]) -> s
     return f"host port {where}{row[2]}/{row[0]} leads to container {other} already"
 
 
-def _release(database: sqlite3.Connection, lease: Lease, until: float) -> bool:
+def _release(
+    database: sqlite3.Connection, lease: Lease, now: float, cool_down_s: float, why: str
+) -> bool:
     """Take back addresses (to cool down) and ports; False where it is not there."""
     if not database.execute("SELECT 1 FROM attachments WHERE id = ?", (lease.id,)).fetchone():
         return False
+    departed.put_down(database, lease.id, now, why)
     database.execute(
-        "UPDATE leases SET attachment = NULL, until = ? WHERE attachment = ?", (until, lease.id)
+        "UPDATE leases SET attachment = NULL, until = ? WHERE attachment = ?",
+        (now + cool_down_s, lease.id),
     )
     database.execute("DELETE FROM ports WHERE attachment = ?", (lease.id,))
     database.execute("DELETE FROM attachments WHERE id = ?", (lease.id,))

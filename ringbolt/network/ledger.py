@@ -61,6 +61,17 @@ CREATE TABLE IF NOT EXISTS ports (
     PRIMARY KEY (protocol, host_ip, port)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS ports_held ON ports (attachment);
+CREATE TABLE IF NOT EXISTS departed (
+    id INTEGER PRIMARY KEY,
+    network TEXT NOT NULL,
+    container_id TEXT NOT NULL,
+    ifname TEXT NOT NULL,
+    host_name TEXT NOT NULL,
+    note TEXT NOT NULL,
+    addresses BLOB NOT NULL,
+    gone REAL NOT NULL,
+    why TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS networks (
     name TEXT PRIMARY KEY,
     settings TEXT NOT NULL
@@ -106,7 +117,7 @@ class Ledger:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = OFF")
             self._database.execute("PRAGMA foreign_keys = ON")
-            if not self._database.execute("PRAGMA table_info(networks)").fetchall():
+            if not self._database.execute("PRAGMA table_info(departed)").fetchall():
                 self._database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
             self._forget_other_boots(run_dir)
 

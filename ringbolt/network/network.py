@@ -87,7 +87,7 @@ class Network:
             bridge = self._ground.bridge(settings)
             got = self._acquire(attach)
             if got.fresh:
-                undo.callback(self._ground.leases.release, got.lease)
+                undo.callback(self._ground.leases.release, got.lease, why="attaching it failed")
             if got.replaced:
                 self._ground.remove(got.replaced)
                 self._ground.sweeper.sweep()

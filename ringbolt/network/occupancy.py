@@ -141,4 +141,4 @@ class Occupancy:
 
 def _blob(number: int) -> bytes:
     """Sixteen bytes in network order, which SQLite compares as it compares numbers."""
-    return number.to_bytes(16)
+    return number.to_bytes(pool.BYTES)

@@ -18,6 +18,8 @@ _BROADCAST = 1
 _FEWEST_BITS = 2
 """As host-local has it: room for the network, a gateway, a pod and the broadcast address."""
 IPV4 = 4
+BYTES = 16
+"""Of a number on the common line."""
 
 RunEnd = Callable[[int], int | None]
 """The last number of the unbroken run of taken numbers that holds this one; None where free."""

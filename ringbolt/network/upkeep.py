@@ -81,13 +81,13 @@ class Upkeep:
         ]
         failures: list[OSError] = []
         marked = wiring.doom(self._ground.node, *orphans)
-        for lease, _why in deaths:
+        for lease, why in deaths:
             try:
                 marked |= self._ground.remove(lease)
             except OSError as error:
                 failures.append(error)
                 continue
-            self._ground.leases.release(lease, settings.cool_down_s)
+            self._ground.leases.release(lease, settings.cool_down_s, why)
         if marked:
             self._ground.sweeper.sweep()
         if valid is not None and self._ground.firewall.is_there(settings):

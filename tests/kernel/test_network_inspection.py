@@ -172,6 +172,12 @@ def test_what_was_given_back_cools_down(tmp_path: Path) -> None:
         found = inspect(tmp_path, {})
     assert found.held == ()
     assert [str(one.address) for one in found.cooling] == ["10.88.0.2", "fd00:88::2"]
+    (gone,) = found.departed
+    assert (gone.pod, gone.addresses, gone.why) == (
+        WEB,
+        ("10.88.0.2", "fd00:88::2"),
+        "it was detached",
+    )
     assert all(0 < one.until - found.now <= FULL.cool_down_s for one in found.cooling)
 
 

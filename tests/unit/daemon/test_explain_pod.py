@@ -6,14 +6,24 @@ from dataclasses import replace
 import pytest
 
 from daemon import explain_pod, pods_report
-from ringbolt.network.attachment import Pod
+from ringbolt.network.attachment import ContainerId, InterfaceName, Key, Pod
+from ringbolt.network.departed import Departed
 from ringbolt.network.inspection import Inspection
 from ringbolt.network.leases import Cooling
 from tests.unit.daemon.test_pods_report import GONE, NETWORK, RECORD, held
 
 NAMELESS = replace(held(), record=replace(RECORD, pod=Pod()))
 COOLING = Cooling(NETWORK, ipaddress.ip_address("10.1.0.9"), 112.4)
-FOUND = Inspection((held(GONE),), (COOLING,), 100.0)
+DEPARTED = Departed(
+    NETWORK,
+    Key(ContainerId("fedcba"), InterfaceName("eth0")),
+    Pod("shop", "old-1", "7a3"),
+    "rb9876543210",
+    ("10.1.0.9",),
+    88.0,
+    "its link is gone",
+)
+FOUND = Inspection((held(GONE),), (COOLING,), (DEPARTED,), 100.0)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +53,13 @@ def test_an_address_that_cools_down_is_told() -> None:
     lines = list(explain_pod.describe_unknown(FOUND, "10.1.0.9"))
     assert "10.1.0.9 of pods was given back a moment ago" in lines[1]
     assert " for 12 s " in lines[1]
+
+
+@pytest.mark.parametrize("which", ["old-1", "shop/old-1", "7a3", "fedcba", "10.1.0.9"])
+def test_who_is_gone_is_told_with_the_reason(which: str) -> None:
+    lines = list(explain_pod.describe_unknown(FOUND, which))
+    told = "shop/old-1 (container fedcba, 10.1.0.9) went 12s ago: its link is gone"
+    assert f"  {told}" in lines
 
 
 def test_what_is_amiss_is_said_first_and_where_it_is() -> None:
