@@ -230,12 +230,13 @@ def machine(folder: Path, find: Callable[[str, str], str]) -> Iterator[Machine]:
         runtime = Runtime(folder / "c.sock", IMAGE, parent)
         undo.callback(runtime.close)
         made = Machine(Node(space, folder, launcher), first, runtime)
+        undo.callback(made.end_containerd)
         yield made
 
 
 def import_image(made: Machine) -> None:
-    """Give the runtime its image, and wait until it knows it."""
-    words = ("--namespace=k8s.io", "images", "import", "--snapshotter=native")
+    """Give the runtime its image, and wait until it knows it; the first pod unpacks it."""
+    words = ("--namespace=k8s.io", "images", "import", "--no-unpack")
     run("ctr", f"--address={made.folder}/c.sock", *words, str(made.folder / "image.tar"))
     until(made.runtime.has_image)
 

@@ -67,6 +67,10 @@ class Runtime:
         asked = cri.ImageStatusRequest(image=self._image)
         return self._images.ImageStatus(asked, timeout=CALL_S).HasField("image")
 
+    def version(self) -> str:
+        asked = cri.VersionRequest(version="v1")
+        return self._runtime.Version(asked, timeout=CALL_S).runtime_version
+
     def serves(self) -> bool:
         """Whether it is there; it answers before it is."""
         asked = cri.VersionRequest(version="v1")
