@@ -23,7 +23,7 @@ from daemon.departures import Departures
 from daemon.directory_watch import DirectoryWatch
 from daemon.endpoint import Endpoint, unlink_leftovers
 from daemon.examinations import Examinations
-from daemon.exec_door import open_cni_door
+from daemon.exec_door import measured, open_cni_door
 from daemon.exec_server import ExecServer
 from daemon.frame import Kind
 from daemon.holders import Holders
@@ -32,6 +32,7 @@ from daemon.injector import Injector
 from daemon.inventory import Inventory
 from daemon.lean import structlog
 from daemon.metrics import Metrics
+from daemon.network_care import NetworkCare
 from daemon.options import Registration
 from daemon.plugin import DevicePlugin
 from daemon.registration import KubeletSocket, PluginsRegistry, Route
@@ -99,10 +100,16 @@ class Agent:
             Registration.KUBELET_SOCKET: KubeletSocket(options.kubelet_dir),
             Registration.PLUGINS_REGISTRY: PluginsRegistry(options.kubelet_dir),
         }
-        self._network = LateNetwork(lambda: Network(options.run_dir))
-        doors = {Kind.CNI: open_cni_door(self._network)}
-        self._exec_server = ExecServer(options.socket, doors)
+        self._network = LateNetwork(self._open_network)
+        self._care = NetworkCare(self._network, options.run_dir, self._metrics.network)
+        door = measured(open_cni_door(self._network), self._metrics.network)
+        self._exec_server = ExecServer(options.socket, {Kind.CNI: door})
         self._tasks = asyncio.TaskGroup()
+
+    def _open_network(self) -> Network:
+        room = Network(self._options.run_dir)
+        self._care.notice_opened()
+        return room
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises ConfigError, OSError before serving anything."""
@@ -117,6 +124,7 @@ class Agent:
                 self._endless(Examinations(self._inventory).run(), "examinations"),
                 self._endless(self._reloading(config), "configuration"),
                 self._endless(self._exec_server.run(), "exec calls"),
+                self._endless(self._care.run(), "pods' networks"),
             ]
             for route in self._routes.values():  # also of resources that are configured no more
                 unlink_leftovers(route.directory)
@@ -167,6 +175,7 @@ class Agent:
     def _adopt(self, config: Config) -> None:
         """Start, stop and keep endpoints; the others' streams notice nothing."""
         self._inventory.adopt(config.resources)
+        self._care.adopt(config.network)
         wanted = {resource.name: resource for resource in config.resources}
         route = self._routes[config.kubelet.registration]
         ended = {

@@ -15,6 +15,7 @@ from cni.network_settings import read_settings
 from cni.versions import SUPPORTED, is_at_least
 from cni.wishes import ANNOTATIONS
 from daemon.options import AddressRange, Bandwidth, NetworkMode, NetworkOptions, Route
+from ringbolt.network.settings import Settings
 
 NAME = "10-ringbolt.conflist"
 PLUGIN = "ringbolt"
@@ -33,15 +34,19 @@ def conflist(options: NetworkOptions) -> bytes:
     Newer runtimes choose the newest of `cniVersions` that they know, and then ask for STATUS and
     GC. Raises CniError where the plugin would refuse it.
     """
-    plugin = _plugin(options)
-    read_settings(Configuration(options.name, _VERSION, Fields(plugin), b""))
+    settings_of(options)
     wire = {
         "cniVersion": _VERSION,
         "cniVersions": [one for one in SUPPORTED if is_at_least(one, _FIRST_LIST)],
         "name": options.name,
-        "plugins": [plugin],
+        "plugins": [_plugin(options)],
     }
     return json.dumps(wire, indent=2).encode() + b"\n"
+
+
+def settings_of(options: NetworkOptions) -> Settings:
+    """What the plugin makes of that configuration. Raises CniError where it would refuse it."""
+    return read_settings(Configuration(options.name, _VERSION, Fields(_plugin(options)), b""))
 
 
 def preferred(names: Iterable[str]) -> tuple[str, ...]:

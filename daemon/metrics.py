@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from daemon.network_metrics import NetworkMetrics
+
 _SECONDS = (0.0005, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 
 
@@ -43,6 +45,8 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+
+        self.network = NetworkMetrics(registry)
 
     def list_sent(self, resource: str, healthy: int, unhealthy: int) -> None:
         """A stream has taken a list."""

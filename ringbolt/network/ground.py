@@ -23,13 +23,13 @@ from ringbolt.network.errors import InvalidError
 from ringbolt.network.firewall import Firewall
 from ringbolt.network.leases import Lease, Leases
 from ringbolt.network.ledger import Ledger
-from ringbolt.network.plan import Plan, check_mtu, plan_attachment
+from ringbolt.network.plan import DEFAULT_MTU, Plan, check_mtu, plan_attachment
 from ringbolt.network.record import Record
 from ringbolt.network.recorded import addresses_of, names_of
 from ringbolt.network.settings import Mode, NetworkName, Settings
 from ringbolt.network.sweeper import Sweeper
 from ringbolt.network.turns import Turns
-from ringbolt.network.uplink import find_uplink_mtu
+from ringbolt.network.uplink import find_uplinks
 
 
 class Ground:
@@ -46,7 +46,7 @@ class Ground:
             self.firewall = Firewall(self._recorded_ports)
             undo.callback(self.firewall.close)
             self._bridges: dict[tuple[NetworkName, str], tuple[Settings, Bridge]] = {}
-            self._uplink_mtu: int | None = None
+            self._uplinks: dict[int, int] | None = None
             self._remembered: dict[NetworkName, Settings] = {}
             self.turns = Turns()
             self._turn = threading.Lock()
@@ -71,13 +71,14 @@ class Ground:
 
     def mtu(self) -> int:
         """The uplink's MTU, as it was when it was looked for."""
-        if self._uplink_mtu is None:
-            self._uplink_mtu = find_uplink_mtu(self.node)
-        return self._uplink_mtu
+        if self._uplinks is None:
+            self._uplinks = find_uplinks(self.node)
+        return min(self._uplinks.values(), default=DEFAULT_MTU)
 
-    def look_for_mtu(self) -> None:
-        """Find out the uplink's MTU anew."""
-        self._uplink_mtu = find_uplink_mtu(self.node)
+    def look_for_uplinks(self) -> dict[int, int]:
+        """Find out the uplinks and their MTUs anew."""
+        self._uplinks = find_uplinks(self.node)
+        return self._uplinks
 
     def bridge(self, settings: Settings) -> Bridge | None:
         """The bridge of these settings, looked at by one question for its name."""

@@ -4,7 +4,7 @@ It looks at all of a network at once and changes only what differs, so it may be
 time. What it cannot put right it says. No pod waits for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ringbolt.linux import link
 from ringbolt.network import ruleset, settings_record
@@ -28,6 +28,7 @@ from ringbolt.network.record import Record
 from ringbolt.network.recorded import addresses_of
 from ringbolt.network.ruleset_view import describe, lost_of
 from ringbolt.network.settings import Mode, NetworkName, Settings
+from ringbolt.network.signs import Landmarks, Signs
 
 
 class Mender:
@@ -41,12 +42,34 @@ class Mender:
         texts = self._ground.leases.remembered()
         return {name: settings_record.from_json(text) for name, text in texts.items()}
 
+    def landmarks(self, networks: Iterable[Settings]) -> Landmarks:
+        """What of the node these networks stand on now."""
+        known = tuple(networks)
+        return Landmarks(
+            frozenset(one.bridge for one in known if one.mode is Mode.BRIDGE),
+            tuple(subnet for one in known for subnet in ruleset.subnets_of(one)),
+            self._ground.look_for_uplinks(),
+        )
+
+    def locate(self, signs: Signs) -> frozenset[Key]:
+        """Which attachments the signs are about."""
+        links = {}
+        if signs.netnsids:
+            found = link.list_links(self._ground.node)
+            links = {one.name: one for one in found if one.netnsid in signs.netnsids}
+        leases = self._ground.leases.all()
+        return frozenset(
+            lease.key
+            for lease in leases
+            if lease.host_name in links or not signs.addresses.isdisjoint(lease.addresses)
+        )
+
     def repair(self, settings: Settings, only: frozenset[Key] | None) -> Repaired:
         """Mend what differs from what was set up, and follow the uplink's MTU.
 
         `only` bounds the pods that are looked into. Raises nothing for what cannot be mended.
         """
-        self._ground.look_for_mtu()
+        self._ground.look_for_uplinks()
         leases = self._ground.leases.all(settings.name)
         found = Findings(settings.name)
         if leases:
@@ -68,6 +91,8 @@ class Mender:
         if not self._repair_bridge(settings, found):
             return
         self._repair_filter(settings, leases, records, found)
+        if only is not None and not any(lease.key in only for lease in leases):
+            return
         bridge = self._ground.bridge(settings)
         pods = PodMender(self._ground, settings, look_at_node(self._ground.node), bridge)
         for lease, record in zip(leases, records, strict=True):

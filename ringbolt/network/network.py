@@ -4,7 +4,7 @@ Each call walks look, plan, apply once. Synchronous; any thread may call it, and
 do the same beside it. What is recorded is asked first, but the kernel has the last word.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from ringbolt.network.plan import Plan, plan_result, settings_with
 from ringbolt.network.record import Record
 from ringbolt.network.recorded import attachment_of
 from ringbolt.network.settings import NO_DNS, Mode, NetworkName, Settings
+from ringbolt.network.signs import Landmarks, Signs
 from ringbolt.network.upkeep import Upkeep
 from ringbolt.network.wiring import PodSocket, Site
 
@@ -156,6 +157,14 @@ class Network:
     def networks(self) -> dict[NetworkName, Settings]:
         """The settings of the networks that have pods, as they were when one was last attached."""
         return self._mender.networks()
+
+    def landmarks(self, networks: Iterable[Settings]) -> Landmarks:
+        """What of the node these networks stand on now, to read the kernel's notices by."""
+        return self._mender.landmarks(networks)
+
+    def locate(self, signs: Signs) -> frozenset[Key]:
+        """Which attachments the signs are about, of those that are there still."""
+        return self._mender.locate(signs)
 
     def import_host_local(self, settings: Settings, directory: Path) -> int:
         """Take over the addresses in host-local's directory of this network; how many pods.

@@ -8,8 +8,8 @@ from ringbolt.linux.netlink import Socket
 from ringbolt.network.plan import DEFAULT_MTU
 
 
-def find_uplink_mtu(node: Socket) -> int:
-    """The smallest MTU among the links of the best default route of each family; 1500 without.
+def find_uplinks(node: Socket) -> dict[int, int]:
+    """The MTUs, by index, of the links of the best default route of each family.
 
     A dump of routes: once for a process, and again when a link or route changes.
     """
@@ -21,4 +21,9 @@ def find_uplink_mtu(node: Socket) -> int:
         if known is None or (one.priority or 0) < (known.priority or 0):
             best[one.destination.version] = one
     links = [link.find(node, one.index) for one in best.values() if one.index]
-    return min((found.mtu for found in links if found), default=DEFAULT_MTU)
+    return {found.index: found.mtu for found in links if found}
+
+
+def find_uplink_mtu(node: Socket) -> int:
+    """The smallest MTU of `find_uplinks`; 1500 without."""
+    return min(find_uplinks(node).values(), default=DEFAULT_MTU)

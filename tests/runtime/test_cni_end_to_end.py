@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from cni.versions import SUPPORTED
-from tests.kernel.launcher_lab import SHORT, build
 from tests.kernel.network_lab import Pod, dial, new_pod, pods, serving
 from tests.runtime.cni_lab import Node, Wire, agent, reference, shape, until
 
@@ -35,17 +34,6 @@ WISHES: Wire = {
         "egressBurst": 8_000_000,
     },
 }
-
-
-@pytest.fixture(scope="session")
-def program(
-    tmp_path_factory: pytest.TempPathFactory, need_program: Callable[[str, str], str]
-) -> Path:
-    need_program("cc", "gcc")
-    need_program("nsenter", "util-linux")
-    need_program("ip", "iproute2")
-    need_program("nft", "nftables")
-    return build(tmp_path_factory.mktemp("launcher"), SHORT)
 
 
 @contextmanager

@@ -1,0 +1,78 @@
+"""Hears the kernel's notices about links, addresses, routes, neighbours and our nft table.
+
+After the first notice it waits a little and reads all that came: a storm of pods wakes it a few
+times a second. What a notice means is the room's to say.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from daemon.lean import structlog
+from ringbolt.linux.netlink import NETLINK_NETFILTER, Listener
+from ringbolt.linux.notices import NFNLGRP_NFTABLES
+from ringbolt.linux.overhearing import Overhearer
+from ringbolt.network.filter_signs import read_filter_signs
+from ringbolt.network.signs import GROUPS, KINDS, Landmarks, Signs, read_signs
+
+GATHER_S = 0.3
+
+_log = structlog.get_logger()
+
+
+class NetworkNotices:
+    """Tells `heed` where to look, within the event loop. Close it."""
+
+    def __init__(self, heed: Callable[[Signs], None]) -> None:
+        self._heed = heed
+        self._marks = Landmarks()
+        self._closing = ExitStack()
+        self._is_listening = False
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._closing.close()
+        self._is_listening = False
+
+    def listen(self, marks: Landmarks) -> None:
+        """Judge by these landmarks from now on; listen, if that can be done."""
+        self._marks = marks
+        if self._is_listening:
+            return
+        self._is_listening = True
+        try:
+            links = self._closing.enter_context(Overhearer(GROUPS, KINDS))
+            tables = self._closing.enter_context(Listener([NFNLGRP_NFTABLES], NETLINK_NETFILTER))
+        except OSError as error:
+            _log.warning("changes of pods' networks are seen late", error=str(error))
+            self._closing.close()
+            return
+        self._watch(links, lambda: read_signs(links.read(), self._marks))
+        self._watch(tables, lambda: read_filter_signs(tables.read()))
+
+    def _watch(self, source: Overhearer | Listener, read: Callable[[], Signs]) -> None:
+        loop = asyncio.get_running_loop()
+        descriptor = source.fileno()
+        gathering: list[asyncio.TimerHandle] = []
+
+        def hear() -> None:
+            loop.remove_reader(descriptor)
+            gathering[:] = [loop.call_later(GATHER_S, take)]
+
+        def take() -> None:
+            loop.add_reader(descriptor, hear)
+            try:
+                signs = read()
+            except OSError as error:
+                _log.warning("a notice of the kernel is unreadable", error=str(error))
+                signs = Signs(node=True)
+            if signs:
+                self._heed(signs)
+
+        def stop() -> None:
+            loop.remove_reader(descriptor)
+            for one in gathering:
+                one.cancel()
+
+        self._closing.callback(stop)
+        loop.add_reader(descriptor, hear)
