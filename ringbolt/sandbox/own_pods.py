@@ -103,6 +103,9 @@ async def _shell_beside(session: Session, report: Report) -> int:
     }
     for name, value in own.items():
         report.note(f"{name}={value}")
+    if network := session.runtime.network:
+        user = "-U --preserve-credentials " if network.node.user_namespace else ""
+        report.note(f"the node's network: nsenter -t {network.node.pid} {user}-m -n ip address")
     report.note("the agent's log: " + str(place.log))
     report.note(
         "try: ringbolt devices --config $RINGBOLT_CONFIG --kubelet-dir $RINGBOLT_KUBELET_DIR"

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import psutil
 import pytest
 import yaml
 
+from ringbolt.linux import mount, nft
 from ringbolt.network.leases import Leases
 from ringbolt.network.ledger import Ledger
 from ringbolt.sandbox.ability import Ability, Means, find_ability
@@ -29,6 +30,7 @@ from ringbolt.sandbox.session import Session, open_session
 from tests.kernel.container_lab import NAMESPACED
 
 DEADLINE_S = 60
+ROOT = Path(__file__).parents[2]
 NETWORK = {
     "name": "lab",
     "ranges": [[{"subnet": "10.77.0.0/24"}], [{"subnet": "fd00:77::/64"}]],
@@ -194,6 +196,30 @@ async def test_without_its_configuration_the_network_is_not_ready(ability: Abili
         conf.unlink()
         with pytest.raises(NetworkError, match=r"NetworkReady=false.*no network config found"):
             await network.wait_ready(0)
+
+
+@pytest.mark.root
+def test_the_demo_names_what_is_missing_and_shows_the_rest() -> None:
+    """This test's own mount namespace has neither a launcher nor libnftables."""
+    if find_ability().means is Means.NONE:
+        pytest.skip(find_ability().lacks[0])
+    nft.load()
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    library = next(line.split()[-1] for line in maps if "libnftables" in line)
+    with ExitStack() as undo:
+        mount.bind("/dev/null", library)
+        undo.callback(mount.umount, library)
+        for folder in (ROOT / "build/launcher", Path(sys.prefix, "share/ringbolt/launcher")):
+            if folder.exists():
+                mount.mount("tmpfs", str(folder), "tmpfs")
+                undo.callback(mount.umount, str(folder))
+        words = [sys.executable, "-m", "daemon", "sandbox", "demo"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "left out: masquerade and host ports: nftables needs libnftables.so.1" in done.stdout
+    assert "left out: the launcher, for which `python -m cni` stands in" in done.stdout
+    assert "pod to pod: fd00:10:244::" in done.stdout
+    assert "masquerade:" not in done.stdout
 
 
 def test_nothing_outlives_a_sandbox_that_is_killed(ability: Ability, tmp_path: Path) -> None:
