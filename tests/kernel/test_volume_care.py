@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ringbolt.linux import block, ext4, fanotify, loop, mount, xfs
+from ringbolt.linux import block, ext4, fanotify, freeze, loop, mount, xfs
 from ringbolt.linux.mount_api import move_mount, open_tree
 from ringbolt.linux.process import effective_capabilities
 from ringbolt.linux.statfs import statfs
@@ -105,6 +105,35 @@ def test_ext4_grows_while_mounted_or_says_what_it_takes(make: Make) -> None:
     with pytest.raises(OSError, match=f"EXT4_IOC_RESIZE_FS {made.target}") as seen:
         ext4.grow(made.fd, size // before.block_size)
     assert seen.value.errno == errno.EPERM
+
+
+@pytest.mark.parametrize("fstype", ["ext4", "btrfs"])
+def test_a_frozen_file_system_has_nothing_left_to_write(make: Make, fstype: str) -> None:
+    made = make(fstype)
+    (made.target / "file").write_text("here")
+    with freeze.frozen(made.fd):
+        copy = made.image.read_bytes()
+        with pytest.raises(OSError, match=f"FIFREEZE {made.target}") as seen:
+            freeze.freeze(made.fd)
+        assert seen.value.errno == errno.EBUSY
+        assert made.image.read_bytes() == copy
+    # Before the write: one to a file system that is frozen still would never return.
+    with pytest.raises(OSError, match="FITHAW") as none:
+        freeze.thaw(made.fd)
+    assert none.value.errno == errno.EINVAL
+    (made.target / "file").write_text("there")
+
+
+def test_room_that_was_freed_goes_back_to_the_image(make: Make) -> None:
+    made = make("ext4")
+    with (made.target / "file").open("wb") as file:
+        file.write(os.urandom(4 * MIB))
+        os.fsync(file.fileno())
+    held = made.image.stat().st_blocks
+    (made.target / "file").unlink()
+    os.fsync(made.fd)
+    assert freeze.trim(made.fd) >= 4 * MIB
+    assert made.image.stat().st_blocks <= held - 4 * MIB // 512
 
 
 def test_an_error_of_ext4_is_told_at_once(make: Make, watch: Callable[[int], int]) -> None:

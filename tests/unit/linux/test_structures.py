@@ -12,6 +12,7 @@ from ringbolt.linux import (
     btrfs,
     ext4,
     fanotify,
+    freeze,
     fscrypt,
     inode_flags,
     quota,
@@ -86,6 +87,8 @@ def test_request_numbers_of_file_systems_are_those_of_the_headers() -> None:
     assert ext4.EXT4_IOC_RESIZE_FS == 0x40086610
     assert xfs.XFS_IOC_FSGEOMETRY == 0x8100587E
     assert xfs.XFS_IOC_FSGROWFSDATA == 0x4010586E
+    assert (freeze.FIFREEZE, freeze.FITHAW) == (0xC0045877, 0xC0045878)
+    assert freeze.FITRIM == 0xC0185879
     assert quota.qcmd(quota.Q_SETQUOTA) == 0x80000802
 
 
