@@ -34,9 +34,9 @@ class IdRange(NamedTuple):
 def open_user_namespace(uids: Sequence[IdRange], gids: Sequence[IdRange]) -> int:
     """A descriptor of a new user namespace with these maps, the caller's to close.
 
-    For an idmapped mount `inside` is the owner on the disk and `outside` the one shown. Takes
-    as long as a Python process to start, so keep it for the next one. Raises OSError (EPERM: no CAP_SETUID, CAP_SETGID; EINVAL: ranges that overlap; ENOSPC:
-    user.max_user_namespaces is reached).
+    For an idmapped mount `inside` is the owner on the disk and `outside` the one shown. Takes as
+    long as a Python process to start, so keep it for the next one. Raises OSError (EPERM: no
+    CAP_SETUID, CAP_SETGID; EINVAL: ranges that overlap; ENOSPC: user.max_user_namespaces).
     """
     command = [sys.executable, "-I", "-S", "-c", _CHILD]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
