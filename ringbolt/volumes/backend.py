@@ -3,7 +3,7 @@
 The core owns paths, locks, records, guards, attaching and refcounts; a kind only turns a volume
 into a *detached* mount and back. A kind is one module with one class that fits `Backend`, handed to
 `Volumes` in a table, so the core names no kind. What only some can is a protocol of its own:
-`Growing`, `Copying`.
+`Growing`, `Copying`, `Listing`.
 
 Rules for a kind:
 - `open_tree` answers the descriptor of a complete, detached mount (fsmount(2), or open_tree(2) with
@@ -15,6 +15,7 @@ Rules for a kind:
 - A block volume's tree is a clone of the device's node, a file.
 """
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -55,11 +56,6 @@ class Backend(Protocol):
 
         Others are published directly, `subdir` included, each time by `open_tree`.
         """
-        ...
-
-    @property
-    def remote(self) -> bool:
-        """Whether touching a mount of it can hang: then only a killable child does."""
         ...
 
     @property
@@ -107,7 +103,20 @@ class Growing(Protocol):
     """A kind whose volumes can become larger."""
 
     def expand(self, ask: Ask, size: int, fd: int | None) -> int:
-        """Grow to at least `size` bytes, mounted at `fd` or not mounted; how large it is now."""
+        """Grow to at least `size` bytes; how large it is now.
+
+        `fd` is the root of a mount of it (O_PATH), None: it is not mounted. Smaller than it is: it
+        stays as it is.
+        """
+        ...
+
+
+@runtime_checkable
+class Listing(Protocol):
+    """A kind whose volumes lie in our own directories."""
+
+    def volumes(self) -> Iterator[Volume]:
+        """Those that lie there now, mounted or not. Raises OSError."""
         ...
 
 

@@ -6,7 +6,7 @@ looked up by descriptors, below our own directory, and no link is followed.
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -64,6 +64,11 @@ class BackingFiles:
                 return False
             os.fsync(folder)
         return True
+
+    def names(self) -> Iterator[tuple[Namespace, str]]:
+        """Those that there are. Raises FileNotFoundError before the first was made."""
+        for path in sorted((self._state_dir / "volumes" / self._kind).glob(f"*/*{_SUFFIX}")):
+            yield Namespace(path.parent.name), path.name.removesuffix(_SUFFIX)
 
     def delete(self, namespace: Namespace, name: str) -> bool:
         """Delete one; False: there was none."""

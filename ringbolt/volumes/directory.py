@@ -25,7 +25,6 @@ class DirectoryBackend:
 
     kind = Kind.DIRECTORY
     staged = False
-    remote = False
     options = frozenset[str]()
 
     def __init__(self, roots: tuple[str, ...]) -> None:

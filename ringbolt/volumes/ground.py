@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ringbolt.volumes.backend import Backend
 from ringbolt.volumes.deadline import Deadline
@@ -29,6 +29,7 @@ class Ground:
     locks: Locks
     policy: Policy
     backends: Mapping[Kind, Backend]
+    quarantined: dict[VolumeId, str] = field(default_factory=dict[VolumeId, str])
 
     def backend(self, kind: Kind) -> Backend:
         """Raises NotAvailableError where this node cannot do the kind."""
@@ -44,6 +45,10 @@ class Ground:
         grant = permit(self.policy, volume, tenant, backend.options)
         backend.validate(grant.volume)
         return grant
+
+    def quarantine(self, volume_id: VolumeId, why: str) -> None:
+        """Tell of a volume that the kernel may still be busy with, until it is mounted again."""
+        self.quarantined[volume_id] = why
 
     def alone(
         self, volume_id: VolumeId, call: str, deadline: Deadline

@@ -6,6 +6,7 @@ killed. Its sectors are 512 bytes, always: a file system made on others does not
 """
 
 import os
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -45,7 +46,6 @@ class LoopBackend:
 
     kind = Kind.LOOP
     staged = True
-    remote = False
     options = SAFE_OPTIONS
 
     def __init__(self, state_dir: Path, check: CheckPolicy = CheckPolicy.PREEN) -> None:
@@ -150,6 +150,11 @@ class LoopBackend:
         finally:
             os.close(image)
         return self._files.delete(volume.namespace, spec.name)
+
+    def volumes(self) -> Iterator[Volume]:
+        """One for each image."""
+        for namespace, name in self._files.names():
+            yield Volume(Loop(name), namespace)
 
     def _open(self, volume: Volume, flags: int = os.O_RDWR) -> int:
         return self._files.open(volume.namespace, _spec(volume).name, flags)

@@ -47,6 +47,7 @@ class Staging:
                 return False, remarks
             self._remember(ask, held=held or bool(before and before.held))
             self._mount(ask, spot)
+        self._ground.quarantined.pop(volume.id, None)
         return True, remarks
 
     def open(self, volume_id: VolumeId) -> int:
@@ -92,7 +93,9 @@ class Staging:
         count = 0
         with suppress(FileNotFoundError):
             with Spot.open(self._ground.places, self._ground.places.staging(volume_id)) as spot:
-                count = standing.unmount_all(spot)
+                count, lazily = standing.unmount_all(spot)
+                if lazily:
+                    self._ground.quarantine(volume_id, "it hung and was only detached")
                 guard.take_off(spot)
                 spot.remove()
             with Spot.open(self._ground.places, self._folder(volume_id)) as folder:
@@ -134,7 +137,7 @@ class Staging:
         An error makes a file system read-only under all its users, which mountinfo tells (`rw`
         still, with `emergency_ro`); a new mount checks it.
         """
-        writable = "rw" in point.super_options and not _WENT_READ_ONLY & point.super_options
+        writable = "rw" in point.super_options and not went_read_only(point)
         if writable or ask.volume.readonly:
             return True
         if used := self.users(ask.volume.id):
@@ -159,6 +162,11 @@ class Staging:
 
     def _folder(self, volume_id: VolumeId) -> str:
         return self._ground.places.staging(volume_id).rpartition("/")[0]
+
+
+def went_read_only(point: MountPoint) -> bool:
+    """Whether an error stopped all writing; mountinfo says `rw` still."""
+    return bool(_WENT_READ_ONLY & point.super_options)
 
 
 def attach(tree: int, spot: Spot) -> None:

@@ -7,10 +7,13 @@ until one is left, dead mounts are detached. What is not ours stays and is told 
 import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from ringbolt.linux.mount import MNT_DETACH, MountPoint
-from ringbolt.volumes.errors import BusyError, ConflictError
+from ringbolt.linux.mount import MNT_DETACH, MNT_FORCE, MountPoint
+from ringbolt.volumes import hanging
+from ringbolt.volumes.errors import BusyError, ConflictError, DeadlineError
 from ringbolt.volumes.mounts import CORRUPT, Mounts, Root
 from ringbolt.volumes.outcome import State
 from ringbolt.volumes.paths import Spot
@@ -36,12 +39,12 @@ class Standing:
 
 
 def look(spot: Spot, right: Right) -> Standing:
-    """How it stands now. Raises OSError where that cannot be told."""
+    """How it stands now. Raises DeadlineError, OSError where that cannot be told."""
     points = Mounts.look().at(spot.path)
     if not points:
         return Standing(State.MISSING)
     try:
-        root = read_root(spot)
+        root = read_root(spot, points[-1])
     except OSError as error:
         if error.errno in CORRUPT:
             return Standing(State.CORRUPT, points)
@@ -53,8 +56,10 @@ def look(spot: Spot, right: Right) -> Standing:
     return Standing(State.STACKED if len(points) > 1 else State.MOUNTED, points)
 
 
-def read_root(spot: Spot) -> Root:
-    """What is seen at a place. Raises OSError, of CORRUPT where a mount is dead."""
+def read_root(spot: Spot, top: MountPoint) -> Root:
+    """What is seen at a place. Raises OSError, of CORRUPT where the mount is dead."""
+    if hanging.can_hang(top.fstype):
+        return hanging.read_root(spot)
     fd = spot.fd()
     try:
         found = os.fstat(fd)
@@ -82,17 +87,39 @@ def settle(spot: Spot, right: Right) -> tuple[Standing, tuple[str, ...]]:
     return found, ()
 
 
-def unmount_all(spot: Spot, flags: int = 0) -> int:
-    """Take off everything at exactly this place; how much it was. Raises BusyError, OSError."""
+class Unmounted(NamedTuple):
+    """`lazily`: what hung was only detached; its users, if it has any, keep it alive."""
+
+    number: int
+    lazily: bool = False
+
+
+def unmount_all(spot: Spot, flags: int = 0) -> Unmounted:
+    """Take off everything at exactly this place. Raises BusyError, DeadlineError, OSError."""
+    lazily = False
+    hangs = any(hanging.can_hang(one.fstype) for one in Mounts.look().at(spot.path))
     for number in range(_MOST):
         try:
-            if not spot.unmount(flags):
-                return number
+            if hangs:
+                found, forced = _unmount_hanging(spot, flags)
+                lazily |= forced
+            else:
+                found = spot.unmount(flags)
         except OSError as error:
             if error.errno == errno.EBUSY:
                 raise BusyError(_busy(spot)) from None
             raise
+        if not found:
+            return Unmounted(number, lazily)
     raise BusyError(f"{spot.path}: something mounts on it as fast as it is unmounted")
+
+
+def _unmount_hanging(spot: Spot, flags: int) -> tuple[bool, bool]:
+    """Politely, by force, and at last out of sight only; whether there was any, and that."""
+    for harder in (0, MNT_FORCE):
+        with suppress(DeadlineError):
+            return hanging.unmount(spot, flags | harder), False
+    return hanging.unmount(spot, MNT_DETACH), True
 
 
 def _busy(spot: Spot) -> str:

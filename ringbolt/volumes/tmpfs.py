@@ -7,8 +7,9 @@ from contextlib import ExitStack
 
 from ringbolt.linux.mount import MountPoint
 from ringbolt.linux.mount_api import FsContext
+from ringbolt.linux.statfs import statfs
 from ringbolt.volumes.backend import Ask
-from ringbolt.volumes.errors import InvalidError, RefusedError
+from ringbolt.volumes.errors import InvalidError, NotFoundError, RefusedError
 from ringbolt.volumes.mounts import Root
 from ringbolt.volumes.outcome import Created
 from ringbolt.volumes.spec import Encryption, Kind, Tmpfs
@@ -20,7 +21,6 @@ class TmpfsBackend:
 
     kind = Kind.TMPFS
     staged = False
-    remote = False
     options = frozenset({"huge"})
 
     def lacks(self) -> str:
@@ -63,6 +63,18 @@ class TmpfsBackend:
         """By its source."""
         del root
         return point.fstype == "tmpfs" and point.source == volume.id
+
+    def expand(self, ask: Ask, size: int, fd: int | None) -> int:
+        """Reconfigure it. Raises NotFoundError where it is not mounted."""
+        if fd is None:
+            raise NotFoundError(f"{ask.volume.id} is not mounted: it has no size of its own")
+        now = statfs(fd).size
+        if size <= now:
+            return now
+        with FsContext.pick(fd) as context:
+            context.set_string("size", str(size))
+            context.reconfigure()
+        return statfs(fd).size
 
     def release(self, volume: Volume) -> None:
         """The kernel took it back."""

@@ -10,18 +10,31 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ringbolt.volumes import guard, standing
-from ringbolt.volumes.backend import Ask, Backend
+from ringbolt.volumes.backend import Ask, Backend, Copying
 from ringbolt.volumes.deadline import Deadline
-from ringbolt.volumes.errors import BusyError, VolumeError
+from ringbolt.volumes.errors import BusyError, NotAvailableError, VolumeError
+from ringbolt.volumes.extent import Extent, with_size
 from ringbolt.volumes.ground import Ground, table_of
 from ringbolt.volumes.locks import Locks
-from ringbolt.volumes.outcome import Created, Published, Staged, Unpublished
+from ringbolt.volumes.outcome import (
+    Created,
+    Published,
+    Reconciled,
+    Snapshot,
+    Staged,
+    Stats,
+    Unpublished,
+    VolumeStatus,
+)
 from ringbolt.volumes.paths import Places, Spot
 from ringbolt.volumes.policy import Policy
 from ringbolt.volumes.publication import Publisher
+from ringbolt.volumes.reconciliation import Reconciliation
 from ringbolt.volumes.records import Records
 from ringbolt.volumes.staging import Staging
+from ringbolt.volumes.status import list_volumes
 from ringbolt.volumes.volume import NO_SECRETS, Publication, Secrets, Tenant, Volume, VolumeId
+from ringbolt.volumes.wellformed import check_name
 
 
 class Volumes:
@@ -32,6 +45,7 @@ class Volumes:
         self._ground = Ground(places, records, locks, policy, table_of(backends))
         self._staging = Staging(self._ground)
         self._publisher = Publisher(self._ground, self._staging)
+        self._extent = Extent(self._ground, self._staging)
 
     def adopt(self, policy: Policy, backends: Iterable[Backend]) -> None:
         """Go on by another configuration; what is mounted stays."""
@@ -143,10 +157,55 @@ class Volumes:
             record = self._ground.records.staged(volume_id)
             return self._staging.remove(volume_id, record.volume if record else None)
 
+    def stats(self, target: Path) -> Stats:
+        """Of what is published at a target. Raises NotFoundError, DeadlineError, OSError."""
+        return self._extent.stats(target)
+
+    def expand(
+        self,
+        volume: Volume,
+        tenant: Tenant,
+        size: int,
+        deadline: Deadline,
+        secrets: Secrets = NO_SECRETS,
+    ) -> int:
+        """Grow it to at least `size` bytes, mounted or not; how large it is now.
+
+        Raises what `validate` does, FullError, NotFoundError, NotAvailableError: the kind cannot.
+        """
+        grant = self._ground.grant(with_size(volume, size), tenant)
+        ask = Ask(grant.volume, deadline, secrets, grant.options)
+        with self._ground.alone(volume.id, "expand", deadline):
+            return self._extent.expand(ask, size)
+
+    def snapshot(self, volume: Volume, tenant: Tenant, name: str, deadline: Deadline) -> Snapshot:
+        """Copy it as it is now, as a volume `name` of its namespace.
+
+        Raises what `validate` does, ConflictError: there is one, NotAvailableError, FullError.
+        """
+        check_name(name)
+        grant = self._ground.grant(volume, tenant)
+        backend = self._ground.backend(volume.kind)
+        if not isinstance(backend, Copying):
+            raise NotAvailableError(f"{volume.kind.value} volumes cannot be copied")
+        with self._ground.alone(volume.id, "snapshot", deadline):
+            return backend.snapshot(Ask(grant.volume, deadline, options=grant.options), name)
+
+    def reconcile(self) -> Reconciled:
+        """Bring what a killed process or a reboot left to the state it should have; at start.
+
+        Mounts decide, then records. Data is never deleted, only told of. Raises OSError.
+        """
+        return Reconciliation(self._ground, self._staging).run()
+
+    def list(self) -> tuple[VolumeStatus, ...]:
+        """Volumes that are mounted or lie in our own directories, by their ids. Raises OSError."""
+        return list_volumes(self._ground, self._staging)
+
     def _clear(self, relative: str, *, remove: bool) -> int:
         try:
             with Spot.open(self._ground.places, relative) as spot:
-                count = standing.unmount_all(spot)
+                count = standing.unmount_all(spot).number
                 guard.take_off(spot)
                 if remove:
                     spot.remove()

@@ -1,6 +1,5 @@
 """What tests of the volume room share: its directories, a kubelet's shared mount, asks."""
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from ringbolt.volumes.backend import Backend
 from ringbolt.volumes.deadline import Deadline
 from ringbolt.volumes.directory import DirectoryBackend
 from ringbolt.volumes.loop_image import LoopBackend
+from ringbolt.volumes.mounts import Mounts
 from ringbolt.volumes.outcome import Published, Unpublished
 from ringbolt.volumes.paths import Places
 from ringbolt.volumes.policy import Policy, Rule
@@ -77,7 +77,7 @@ def volume_lab(folder: Path, kinds: Iterable[Backend] | None = None) -> VolumeLa
     for one in (places.run_dir, places.state_dir, places.kubelet_dir, root):
         one.mkdir(exist_ok=True)
     kubelet = str(places.kubelet_dir)
-    if not os.path.ismount(kubelet):  # as text
+    if not Mounts.look().at(kubelet):  # os.path.ismount cannot tell a bind  # as text
         mount.bind(kubelet, kubelet)
         mount.set_propagation(kubelet, mount.MS_SHARED)
     policy = Policy((str(root),), (Rule(frozenset(Kind), options=("data=*",), trusted=True),))

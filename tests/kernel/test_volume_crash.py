@@ -1,0 +1,180 @@
+"""A process killed at each step of a verb: the next call, or a look at the start, puts it right.
+
+The steps are the system calls themselves: a profile function counts them and kills the process at
+the one whose turn it is, so the code under test knows nothing of it.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from ringbolt.linux import loop, mount
+from ringbolt.volumes.spec import Directory, Loop, Tmpfs
+from ringbolt.volumes.volume import Volume
+from tests.kernel.volumes_lab import TENANT, VolumeLab, soon, volume, volume_lab
+
+pytestmark = pytest.mark.root
+
+LOOP = volume(Loop("data", 8 << 20))
+KINDS = ("tmpfs", "dir", "loop")
+_MODULES = {"posix", "fcntl"}
+_LOOKS = {"pread", "read", "fstat", "stat", "lstat", "readlink", "fspath", "scandir", "listdir"}
+"""Nothing has changed after one of these."""
+
+
+def wanted_of(kind: str, lab: VolumeLab) -> Volume:
+    if kind == "loop":
+        return LOOP
+    if kind == "dir":
+        return volume(Directory(str(lab.root / "data"), create=True))
+    return volume(Tmpfs(size=1 << 20), "0a1b/data")
+
+
+def serve(folder: str, kind: str, verb: str) -> None:
+    """For each number read: do the verb in a child that is killed at that step."""
+    for line in sys.stdin:
+        if (child := os.fork()) == 0:
+            _die_at(int(line), Path(folder), kind, verb)
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write("killed\n" if os.WIFSIGNALED(status) else f"ended {status}\n")
+        sys.stdout.flush()
+
+
+def _die_at(step: int, folder: Path, kind: str, verb: str) -> None:
+    lab = volume_lab(folder)
+    wanted, target = wanted_of(kind, lab), lab.target("data")
+    left = [step]
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        made = event == "c_return" and getattr(argument, "__module__", "") in _MODULES
+        if (made and getattr(argument, "__name__", "") not in _LOOKS) or (
+            event == "return" and frame.f_code.co_filename.endswith("linux/libc.py")
+        ):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.setprofile(count)
+    if verb == "publish":
+        lab.publish(wanted, target, fs_group=4242)
+    else:
+        lab.unpublish(target)
+    sys.setprofile(None)
+    os._exit(0)
+
+
+@contextmanager
+def killer(folder: Path, kind: str, verb: str) -> Iterator[Callable[[int], bool]]:
+    """Whether the verb was killed at a step, and did not end before it."""
+    program = f"import sys; sys.path.insert(0, {str(Path.cwd())!r})\n"
+    program += "from tests.kernel.test_volume_crash import serve; serve(*sys.argv[1:])"
+    words = (sys.executable, "-c", program, str(folder), kind, verb)
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as working:
+        assert working.stdin
+        assert working.stdout
+
+        def kill(step: int) -> bool:
+            assert working.stdin
+            assert working.stdout
+            working.stdin.write(f"{step}\n")
+            working.stdin.flush()
+            answer = working.stdout.readline().strip()
+            assert answer in ("killed", "ended 0"), answer
+            return answer == "killed"
+
+        yield kill
+        working.stdin.close()
+
+
+def assert_nothing_is_left(lab: VolumeLab) -> None:
+    assert lab.mounts() == []
+    assert [path for path in (lab.places.run_dir / "volumes").rglob("*") if path.is_file()] == []
+    assert list((lab.places.kubelet_dir / "plugins").glob("ringbolt.dev/*")) == []
+    image = lab.places.state_dir / "volumes" / "loop" / "default" / "data.img"
+    if image.exists():
+        found = image.stat()
+        assert loop.find_by_backing(found.st_dev, found.st_ino) == ()
+    target = lab.target("data")
+    target.rmdir()  # not guarded, and empty
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", KINDS)
+def test_publishing_killed_at_each_step(tmp_path: Path, kind: str) -> None:
+    lab = volume_lab(tmp_path)
+    wanted = wanted_of(kind, lab)
+    lab.publish(wanted, lab.target("data"))
+    lab.unpublish(lab.target("data"))
+    with killer(tmp_path, kind, "publish") as kill:
+        step = 1
+        while kill(step):
+            again = volume_lab(tmp_path)
+            if step % 3 == 0:
+                again.room.reconcile()
+            if step % 3 != 1:
+                again.publish(wanted, again.target("data"))
+                (again.target("data") / "file").write_text("x")
+            again.unpublish(again.target("data"))
+            again.room.reconcile()
+            assert_nothing_is_left(again)
+            step += 1
+    assert step > 20
+    lab.unpublish(lab.target("data"))
+    assert_nothing_is_left(lab)
+    mount.umount(str(lab.places.kubelet_dir))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", KINDS)
+def test_unpublishing_killed_at_each_step(tmp_path: Path, kind: str) -> None:
+    lab = volume_lab(tmp_path)
+    wanted = wanted_of(kind, lab)
+    with killer(tmp_path, kind, "unpublish") as kill:
+        lab.publish(wanted, lab.target("data"))
+        step = 1
+        while kill(step):
+            again = volume_lab(tmp_path)
+            if step % 2:
+                again.unpublish(again.target("data"))
+            else:
+                again.room.reconcile()
+                again.unpublish(again.target("data"))
+            again.room.reconcile()
+            assert_nothing_is_left(again)
+            again.publish(wanted, again.target("data"))
+            step += 1
+    assert step > 10
+    assert_nothing_is_left(lab)
+    mount.umount(str(lab.places.kubelet_dir))
+
+
+@pytest.mark.timeout(300)
+def test_what_a_start_finds_is_finished_without_any_call(tmp_path: Path) -> None:
+    """The kubelet may never ask again: its pod is gone."""
+    lab = volume_lab(tmp_path)
+    lab.room.create(LOOP, TENANT, soon())
+    with killer(tmp_path, "loop", "publish") as kill:
+        step = 1
+        while kill(step):
+            again = volume_lab(tmp_path)
+            again.room.reconcile()
+            published = [one for one in again.mounts() if one.target == str(again.target("data"))]
+            if not published:
+                assert_nothing_is_left(again)
+            else:
+                assert len(published) == 1
+                (again.target("data") / "file").write_text("complete")
+                again.unpublish(again.target("data"))
+            step += 5
+    lab.unpublish(lab.target("data"))
+    assert_nothing_is_left(lab)
+    mount.umount(str(lab.places.kubelet_dir))
