@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ringbolt.linux import device_cgroup, mount, namespaces, process
 
-_NEEDED = frozenset({"SYS_ADMIN", "MKNOD", "SETUID", "SETGID", "SETPCAP", "CHOWN"})
+_NEEDED = frozenset({"SYS_ADMIN", "NET_ADMIN", "MKNOD", "SETUID", "SETGID", "SETPCAP", "CHOWN"})
 _PROBE = (
     "import ctypes, sys; libc = ctypes.CDLL(None, use_errno=True); "
     f"sys.exit(libc.unshare({namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWNS:#x}) and 1)"
