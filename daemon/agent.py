@@ -29,6 +29,7 @@ from daemon.frame import Kind
 from daemon.holders import Holders
 from daemon.http import Page, serving
 from daemon.injector import Injector
+from daemon.install_keeper import InstallKeeper
 from daemon.inventory import Inventory
 from daemon.lean import structlog
 from daemon.metrics import Metrics
@@ -101,6 +102,7 @@ class Agent:
             Registration.PLUGINS_REGISTRY: PluginsRegistry(options.kubelet_dir),
         }
         self._network = LateNetwork(self._open_network)
+        self._keeper = InstallKeeper(options.state_dir, self._watch)
         self._care = NetworkCare(self._network, options.run_dir, self._metrics.network)
         door = measured(open_cni_door(self._network), self._metrics.network)
         self._exec_server = ExecServer(options.socket, {Kind.CNI: door})
@@ -125,6 +127,7 @@ class Agent:
                 self._endless(self._reloading(config), "configuration"),
                 self._endless(self._exec_server.run(), "exec calls"),
                 self._endless(self._care.run(), "pods' networks"),
+                self._endless(self._keeper.run(), "what was installed"),
             ]
             for route in self._routes.values():  # also of resources that are configured no more
                 unlink_leftovers(route.directory)

@@ -35,7 +35,7 @@ def place(path: Path, content: bytes, mode: int) -> bool:
     never finds it half written or busy. A power cut leaves the old one or the new one.
     """
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with _alone_in(path.parent) as folder:
+    with alone_in(path.parent) as folder:
         if _is_placed(path, content, mode):
             return False
         new = _new(path)
@@ -68,7 +68,7 @@ def remove(path: Path) -> bool:
     """Take `path` away, and what an interrupted `place` left; False if it was not there."""
     if not path.parent.is_dir():
         return False
-    with _alone_in(path.parent) as folder:
+    with alone_in(path.parent) as folder:
         _new(path).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             path.unlink()
@@ -86,7 +86,7 @@ def count_attached(run_dir: Path) -> int:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Generator[int]:
+def alone_in(folder: Path) -> Generator[int]:
     """The open folder; one process of ours at a time."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 import click
 
 from cni.codes import CniError
-from daemon import cni_conflist, cni_install
-from daemon.command_options import CNI_BIN_DIR, CNI_CONF_DIR, CONFIG, RUN_DIR, F
+from daemon import cni_conflist, cni_install, installation
+from daemon.command_options import CNI_BIN_DIR, CNI_CONF_DIR, CONFIG, RUN_DIR, STATE_DIR, F
 from daemon.config import load
+from daemon.installation import InstalledFile
 from daemon.problem import ConfigError
 from ringbolt.network.errors import NetworkError
 
@@ -38,23 +39,28 @@ def _places(command: F) -> F:
 @click.command()
 @_places
 @CONFIG
+@STATE_DIR
 @click.option("--launcher", type=_PATH, help="The program to install; default: the package's own.")
 def install(
     cni_bin_dir: Path,
     cni_conf_dir: Path,
     flexvolume_dir: Path | None,
     config: Path,
+    *,
+    state_dir: Path,
     launcher: Path | None,
 ) -> None:
     """Give this node's pods the network that the configuration describes."""
     _pass_over(flexvolume_dir)
     content = _read_conflist(config)
     program = _read_launcher(launcher)
-    _place(cni_bin_dir / cni_conflist.PLUGIN, program, _PROGRAM_MODE)
-    path = cni_conf_dir / cni_conflist.NAME
-    _place(path, content, _CONFLIST_MODE)
-    with _refusing(path):
-        cni_install.announce(path)
+    plugin = InstalledFile(cni_bin_dir / cni_conflist.PLUGIN, program, _PROGRAM_MODE)
+    network = InstalledFile(cni_conf_dir / cni_conflist.NAME, content, _CONFLIST_MODE)
+    with _recording(state_dir, (plugin, network)):
+        for one in (plugin, network):
+            _place(one.path, one.content, one.mode)
+    with _refusing(network.path):
+        cni_install.announce(network.path)
     _warn(cni_bin_dir, cni_conf_dir)
 
 
@@ -62,6 +68,7 @@ def install(
 @_places
 @CONFIG
 @RUN_DIR
+@STATE_DIR
 @click.option("--force", is_flag=True, help="Remove the plugin though pods are attached.")
 def uninstall(
     cni_bin_dir: Path,
@@ -70,10 +77,13 @@ def uninstall(
     config: Path,  # noqa: ARG001 - it is called with the options of `install`
     run_dir: Path,
     *,
+    state_dir: Path,
     force: bool,
 ) -> None:
     """Take away what `install` put here; the plugin stays while pods need it to be detached."""
     _pass_over(flexvolume_dir)
+    with _refusing(state_dir):
+        installation.forget(state_dir)
     _remove(cni_conf_dir / cni_conflist.NAME)
     program = cni_bin_dir / cni_conflist.PLUGIN
     reason = "" if force else _why_needed(run_dir)
@@ -143,6 +153,22 @@ def _warn(bin_dir: Path, conf_dir: Path) -> None:
 def _pass_over(flexvolume_dir: Path | None) -> None:
     if flexvolume_dir is not None:
         _tell(f"warning: FlexVolume is not there yet; {flexvolume_dir} is left as it is")
+
+
+@contextmanager
+def _recording(state_dir: Path, files: tuple[InstalledFile, ...]) -> Generator[None]:
+    """Record it first, so that an agent does not bring an older one back; not if it fails."""
+    try:
+        installation.keep(state_dir, files)
+    except OSError as error:
+        _tell(f"warning: the agent will not put it back: {state_dir}: {error.strerror}")
+        yield
+        return
+    try:
+        yield
+    except BaseException:
+        installation.forget(state_dir)
+        raise
 
 
 @contextmanager

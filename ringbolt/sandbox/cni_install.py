@@ -61,6 +61,7 @@ async def install(config: Path, directory: Path) -> Installed:
     own = (
         *("install", "--config", str(config)),
         *("--cni-bin-dir", str(bin_dir), "--cni-conf-dir", str(conf_dir)),
+        *("--state-dir", str(directory / "installed")),
     )
     try:
         await ringbolt(*own)

@@ -49,7 +49,14 @@ def test_a_folder_that_may_not_be_written_is_refused_in_one_sentence(tmp_path: P
     plugins.mkdir()
     mount.mount("none", str(plugins), "tmpfs", mount.MS_RDONLY)
     asked = ["install", "--launcher", str(launcher), "--config", str(config)]
-    asked += ["--cni-bin-dir", str(plugins), "--cni-conf-dir", str(tmp_path / "net.d")]
+    asked += [
+        "--state-dir",
+        str(tmp_path / "state"),
+        "--cni-bin-dir",
+        str(plugins),
+        "--cni-conf-dir",
+        str(tmp_path / "net.d"),
+    ]
     try:
         done = CliRunner().invoke(cli, asked)
     finally:

@@ -124,7 +124,8 @@ class Machine:
     def places(self) -> tuple[str, ...]:
         """Where this node's runtime seeks plugins and networks, and what is to be put there."""
         where = (f"--cni-bin-dir={self.folder}/bin", f"--cni-conf-dir={self.folder}/net.d")
-        return (*where, f"--config={self.folder}/config.yaml")
+        state = f"--state-dir={self.folder}/installed"
+        return (*where, state, f"--config={self.folder}/config.yaml")
 
     def install(self, launcher: Path | None = None) -> None:
         self.ringbolt("install", *self.places(), f"--launcher={launcher or self.node.launcher}")

@@ -64,7 +64,8 @@ def ward(tmp_path: Path, program: Path) -> Generator[Ward]:
     space = new_pod("node")
     try:
         ward = Ward(Node(space, tmp_path, program), config)
-        done = ward.run("install", "--launcher", str(program))
+        state = str(tmp_path / "installed")
+        done = ward.run("install", "--launcher", str(program), "--state-dir", state)
         assert done.returncode == 0, done.stderr
         yield ward
     finally:

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from cni.configuration import Configuration
 from cni.fields import Fields
 from cni.network_settings import read_settings
+from daemon import installation
 from daemon.cli import cli
 from daemon.cni_conflist import NAME, conflist, preferred
 from daemon.cni_install import find_launcher
@@ -35,6 +36,7 @@ class Node:
     def __init__(self, folder: Path) -> None:
         self.bin = folder / "bin"
         self.conf = folder / "net.d"
+        self.state = folder / "state"
         self.run_dir = folder / "run"
         self.config = folder / "config.yaml"
         self.launcher = folder / "launcher"
@@ -53,6 +55,7 @@ class Node:
 
     def _call(self, command: str, *more: str) -> Result:
         places = ["--cni-bin-dir", str(self.bin), "--cni-conf-dir", str(self.conf)]
+        places += ["--state-dir", str(self.state)]
         return CliRunner().invoke(cli, [command, *places, "--config", str(self.config), *more])
 
     def attach(self) -> None:
@@ -301,3 +304,24 @@ def test_force_removes_the_program_under_attached_pods(node: Node) -> None:
     node.attach()
     assert node.uninstall("--force").exit_code == 0
     assert names(node.bin) == ["loopback"]
+
+
+# --- What the agent puts back ----------------------------------------------------------------
+
+
+def test_what_is_installed_is_recorded_until_it_is_uninstalled(node: Node) -> None:
+    node.install()
+    with installation.installed(node.state) as files:
+        assert [(one.path, one.content, one.mode) for one in files] == [
+            (node.program, PROGRAM, 0o755),
+            (node.conflist, node.conflist.read_bytes(), 0o644),
+        ]
+    node.uninstall()
+    with installation.installed(node.state) as files:
+        assert files == ()
+
+
+def test_what_could_not_be_installed_is_not_recorded(node: Node) -> None:
+    node.program.mkdir()
+    assert node.install().exit_code == 1
+    assert names(node.state) == []
