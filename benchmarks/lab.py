@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +74,14 @@ def _write(folder: Path, configuration: str) -> Path:
 
 
 @asynccontextmanager
-async def lab(folder: Path, configuration: str) -> AsyncGenerator[Lab]:
-    """Start a kubelet and an agent below `folder`, and stop both. Raises LabError."""
+async def lab(folder: Path, configuration: str, prefix: Sequence[str] = ()) -> AsyncGenerator[Lab]:
+    """Start a kubelet and an agent below `folder`, and stop both. Raises LabError.
+
+    `prefix` is a program that becomes the agent after it has done something.
+    """
     config = await asyncio.to_thread(_write, folder, configuration)
     async with Kubelet(folder / "kubelet") as kubelet:
-        command = [sys.executable, "-m", "daemon", "agent", "--config", str(config)]
+        command = [*prefix, sys.executable, "-m", "daemon", "agent", "--config", str(config)]
         for option in ("kubelet", "run", "state", "cdi"):
             command += [f"--{option}-dir", str(folder / option)]
         with (folder / "agent.log").open("wb") as log:

@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import psutil
 
+from benchmarks import crowd
 from benchmarks.figures import Figure, Times, below
 from benchmarks.kernel_events import KernelEvents, kernel_events
 from benchmarks.lab import Lab, lab
@@ -153,9 +154,13 @@ async def _timed(call: Callable[[], Awaitable[None]], rounds: int) -> Times:
 
 
 async def rest(folder: Path, window_s: float) -> Sequence[Figure]:
-    """Memory with 1,000 devices, and how often the agent wakes while nothing happens."""
-    async with lab(folder / "rest", _many(folder)) as running:
+    """Memory with 1,000 devices and 110 pods, and how often the agent wakes with both at rest."""
+    async with (
+        crowd.inhabited(folder) as there,
+        lab(folder / "rest", _many(folder), there.prefix) as running,
+    ):
         await running.listed(RESOURCE, DEVICES)
+        await there.attach(folder / "rest/run/agent.sock")
         await asyncio.sleep(15)  # a kubelet is asked again while it is young: that is not rest
         before = _wake_ups(running.agent)
         await asyncio.sleep(window_s)
@@ -170,14 +175,14 @@ async def rest(folder: Path, window_s: float) -> Sequence[Figure]:
     polls = f"a poll each {POLL_S:g} s: {60 / POLL_S:.0f} at least"
     return [
         Figure(
-            "memory (RSS)",
+            f"memory (RSS), {DEVICES} devices, {there.attached} pods",
             f"{resident:.1f} MiB",
             "<= 64 MiB",
             resident <= 64,
             f"PSS {memory.pss / MIB:.1f} MiB; three Go daemons together: about 100 MB",
         ),
         Figure(
-            "wake-ups at rest",
+            f"wake-ups at rest, {there.attached} pods",
             f"{ours:.0f} a minute",
             "timers >= 30 s only",
             ours <= WAKE_UPS_A_MINUTE,

@@ -28,12 +28,12 @@ _RATE = {f"{way}{what}": 80_000_000 for way in ("ingress", "egress") for what in
 
 
 @dataclass(slots=True)
-class _Side:
+class Side:
     """A chain of plugins, as a runtime execs it, and how long that took in milliseconds."""
 
     chain: Sequence[Plugin]
     socket: Path
-    mapped: bool
+    mapped: bool = False
     adds: list[float] = field(default_factory=list[float])
     deletions: list[float] = field(default_factory=list[float])
     numbers: "count[int]" = field(default_factory=lambda: count(1))
@@ -65,9 +65,9 @@ class _Side:
         wishes = [self._wishes() for _ in pods]
         results = list[Conf]()
         for pod, wish in zip(pods, wishes, strict=True):
-            results.append(_timed(self.adds, partial(self.add, pod, wish)))
+            results.append(timed(self.adds, partial(self.add, pod, wish)))
         for pod, wish, result in zip(pods, wishes, results, strict=True):
-            _timed(self.deletions, partial(self.delete, pod, wish, result))
+            timed(self.deletions, partial(self.delete, pod, wish, result))
 
     def ask_version(self, pod: Pod) -> None:
         """Of the first plugin of the chain."""
@@ -75,15 +75,16 @@ class _Side:
 
     def go_at_once(self, pods: Sequence[Pod]) -> None:
         """Attach them all at the same time with the first plugin of the chain."""
+        ready = [node.prepare(self.chain[0], "ADD", pod, self.socket, {}) for pod in pods]
         begin = time.monotonic()
-        calls = [node.start(self.chain[0], "ADD", pod, self.socket, {}) for pod in pods]
+        calls = [one.start() for one in ready]
         results = [call.end() for call in calls]
         self.adds.append((time.monotonic() - begin) * 1000)
         for pod, result in zip(pods, results, strict=True):
             self.delete(pod, {}, result)
 
 
-def _timed(times: list[float], work: Callable[[], _Result]) -> _Result:
+def timed(times: list[float], work: Callable[[], _Result]) -> _Result:
     begin = time.monotonic()
     result = work()
     times.append((time.monotonic() - begin) * 1000)
@@ -113,12 +114,18 @@ def calls(folder: Path, rounds: int) -> Sequence[Figure]:
     if why := lacks():
         print(f"left out: CNI beside the reference plugins: {why}", file=sys.stderr)
         return ()
-    subprocess.run([_LAUNCHER, folder, "--native"], check=True)
+    build_launcher(folder)
     try:
         return node.in_namespace(lambda: _measure(folder, rounds))
     except LabError as error:  # a kernel without what one of the plugins needs
         print(f"left out: CNI beside the reference plugins: {error}", file=sys.stderr)
         return ()
+
+
+def build_launcher(folder: Path) -> Path:
+    """The launcher for this machine. Raises CalledProcessError."""
+    subprocess.run([_LAUNCHER, folder, "--native"], check=True)
+    return folder / f"launcher-{os.uname().machine}"
 
 
 def _measure(folder: Path, rounds: int) -> Sequence[Figure]:
@@ -128,7 +135,7 @@ def _measure(folder: Path, rounds: int) -> Sequence[Figure]:
         floor = worlds.version(rounds)
         plain = worlds.alone(rounds, mapped=False)
         mapped = worlds.alone(rounds, mapped=True)
-        together = worlds.at_once(max(2, rounds // AT_ONCE))
+        together = worlds.at_once(max(AT_ONCE, rounds // 4))
     return [
         _against("CNI VERSION: the exec alone", floor, "adds"),
         _against("CNI ADD, masquerade", plain, "adds", 10),
@@ -146,23 +153,23 @@ class _Worlds:
     folder: Path
     socket: Path
 
-    def _sides(self, *, mapped: bool) -> tuple[_Side, _Side]:
+    def _sides(self, *, mapped: bool) -> tuple[Side, Side]:
         launcher = self.folder / f"launcher-{os.uname().machine}"
-        ours = Plugin(launcher, _conf("ringbolt", "rbbench0", "10.201.0.0/16"))
+        ours = Plugin(launcher, conf_of("ringbolt", "rbbench0", "10.201.0.0/16"))
         kinds = ("bridge", "portmap", "bandwidth") if mapped else ("bridge",)
         ipam = {"type": "host-local", "dataDir": str(self.folder / "host-local")}
         reference = [
-            Plugin(REFERENCE / kind, _conf(kind, "refbench0", "10.202.0.0/16", ipam))
+            Plugin(REFERENCE / kind, conf_of(kind, "refbench0", "10.202.0.0/16", ipam))
             for kind in kinds
         ]
-        return _Side([ours], self.socket, mapped), _Side(reference, self.socket, mapped)
+        return Side([ours], self.socket, mapped), Side(reference, self.socket, mapped)
 
     def _take_turns(
         self,
-        sides: tuple[_Side, _Side],
+        sides: tuple[Side, Side],
         turns: int,
         size: int,
-        go: Callable[[_Side, Sequence[Pod]], None],
+        go: Callable[[Side, Sequence[Pod]], None],
     ) -> None:
         """The first turn makes bridges and tables and is not counted."""
         for turn in range(turns + 1):
@@ -176,26 +183,26 @@ class _Worlds:
                     continue
                 node.await_that(partial(_no_more_links_than, before), "the links of pods to go")
 
-    def version(self, rounds: int) -> tuple[_Side, _Side]:
+    def version(self, rounds: int) -> tuple[Side, Side]:
         """What it costs to be exec'd and to answer, with nothing to do."""
         sides = self._sides(mapped=False)
         with node.pods(["bench-version"]) as (pod,):
             for _ in range(rounds):
                 for side in sides:
-                    _timed(side.adds, partial(side.ask_version, pod))
+                    timed(side.adds, partial(side.ask_version, pod))
         return sides
 
-    def alone(self, rounds: int, *, mapped: bool) -> tuple[_Side, _Side]:
+    def alone(self, rounds: int, *, mapped: bool) -> tuple[Side, Side]:
         """One pod after the other."""
         sides = self._sides(mapped=mapped)
         turns = max(1, rounds // BATCH)
-        self._take_turns(sides, turns, BATCH, _Side.go)
+        self._take_turns(sides, turns, BATCH, Side.go)
         return sides
 
-    def at_once(self, turns: int) -> tuple[_Side, _Side]:
+    def at_once(self, turns: int) -> tuple[Side, Side]:
         """Eight pods at the same time."""
         sides = self._sides(mapped=False)
-        self._take_turns(sides, turns, AT_ONCE, _Side.go_at_once)
+        self._take_turns(sides, turns, AT_ONCE, Side.go_at_once)
         return sides
 
 
@@ -203,7 +210,7 @@ def _no_more_links_than(count: int) -> bool:
     return node.count_links() <= count
 
 
-def _conf(kind: str, bridge: str, subnet: str, ipam: Conf | None = None) -> Conf:
+def conf_of(kind: str, bridge: str, subnet: str, ipam: Conf | None = None) -> Conf:
     return {
         "cniVersion": "1.0.0",
         "name": "bench",
@@ -219,7 +226,7 @@ def _conf(kind: str, bridge: str, subnet: str, ipam: Conf | None = None) -> Conf
     }
 
 
-def _against(what: str, sides: tuple[_Side, _Side], which: str, goal: int = 0) -> Figure:
+def _against(what: str, sides: tuple[Side, Side], which: str, goal: int = 0) -> Figure:
     """Our median against the reference's, which shall be `goal` times as long."""
     ours, theirs = (Times(getattr(side, which)) for side in sides)
     ratio = theirs.p50 / ours.p50
@@ -232,13 +239,14 @@ def _against(what: str, sides: tuple[_Side, _Side], which: str, goal: int = 0) -
     )
 
 
-def _rate(what: str, sides: tuple[_Side, _Side], goal: int) -> Figure:
+def _rate(what: str, sides: tuple[Side, Side], goal: int) -> Figure:
     """Attachments a second, from the median time of all eight."""
-    ours, theirs = (AT_ONCE * 1000 / Times(side.adds).p50 for side in sides)
+    times = [Times(side.adds) for side in sides]
+    ours, theirs = (AT_ONCE * 1000 / one.p50 for one in times)
     return Figure(
         what,
-        f"{ours:.0f}/s",
+        f"{ours:.0f}/s; {times[0]}",
         f">= {goal}x",
         ours >= goal * theirs,
-        f"reference: {theirs:.0f}/s; {ours / theirs:.1f}x",
+        f"reference: {theirs:.0f}/s; {times[1]}; {ours / theirs:.1f}x",
     )

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,8 +61,29 @@ class Call:
         return json.loads(said) if said else None
 
 
-def start(plugin: Plugin, command: str, pod: Pod, socket: Path, more: Conf) -> Call:
-    """Exec the plugin in the caller's namespace, the cheapest way there is."""
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """One exec of a plugin, with all prepared that a runtime prepares: `start` it once."""
+
+    program: Path
+    variables: Mapping[str, str]
+    given: int
+    out: int
+    what: str
+
+    def start(self) -> Call:
+        """Exec it in the caller's namespace, the cheapest way there is."""
+        redirected = [(os.POSIX_SPAWN_DUP2, self.given, 0), (os.POSIX_SPAWN_DUP2, self.out, 1)]
+        arguments = [self.program.name]
+        try:
+            pid = os.posix_spawn(self.program, arguments, self.variables, file_actions=redirected)
+        finally:
+            os.close(self.given)
+        return Call(pid, self.out, self.what)
+
+
+def prepare(plugin: Plugin, command: str, pod: Pod, socket: Path, more: Conf) -> Ready:
+    """All but the exec."""
     variables = {
         "CNI_COMMAND": command,
         "CNI_CONTAINERID": pod.name,
@@ -73,15 +94,13 @@ def start(plugin: Plugin, command: str, pod: Pod, socket: Path, more: Conf) -> C
         "RINGBOLT_SOCKET": str(socket),
     }
     given, out = os.memfd_create("stdin"), os.memfd_create("stdout")
-    try:
-        os.pwrite(given, json.dumps({**plugin.conf, **more}).encode(), 0)
-        redirected = [(os.POSIX_SPAWN_DUP2, given, 0), (os.POSIX_SPAWN_DUP2, out, 1)]
-        pid = os.posix_spawn(
-            plugin.program, [plugin.program.name], variables, file_actions=redirected
-        )
-    finally:
-        os.close(given)
-    return Call(pid, out, f"{plugin.program.name} {command}")
+    os.pwrite(given, json.dumps({**plugin.conf, **more}).encode(), 0)
+    return Ready(plugin.program, variables, given, out, f"{plugin.program.name} {command}")
+
+
+def start(plugin: Plugin, command: str, pod: Pod, socket: Path, more: Conf) -> Call:
+    """Prepare and exec the plugin."""
+    return prepare(plugin, command, pod, socket, more).start()
 
 
 @contextmanager
@@ -118,13 +137,37 @@ def await_that(holds: Callable[[], bool], what: str) -> None:
 
 @contextmanager
 def pods(names: Sequence[str]) -> Generator[list[Pod]]:
-    """Fresh namespaces; what is attached to them goes with them."""
-    with ExitStack() as undo:
-        made = list[Pod]()
+    """Fresh namespaces; what is attached to them goes with them.
+
+    The kernel takes namespaces down behind everybody's back and has the links locked for it, so the
+    end waits until that is done: what is measured next shall not pay for what was measured before.
+    """
+    made = list[Pod]()
+    try:
         for name in names:
             made.append(Pod(name, in_namespace(_open_own)))
-            undo.callback(os.close, made[-1].netns_fd)
-        yield made
+        with _last_to_go():
+            yield made
+            for pod in made:
+                os.close(pod.netns_fd)
+            made.clear()
+    finally:
+        for pod in made:
+            os.close(pod.netns_fd)
+
+
+@contextmanager
+def _last_to_go() -> Generator[None]:
+    """Wait until a namespace is gone that is closed last: a link into it goes with it."""
+    last = in_namespace(_open_own)
+    name = f"canary{last}"
+    with Socket() as here:
+        try:
+            here.request([link.new_veth(link.End(name), link.End(name, netns_fd=last))])
+            yield
+        finally:
+            os.close(last)
+        await_that(lambda: link.find(here, name) is None, "namespaces to go")
 
 
 def in_namespace(work: Callable[[], _Result]) -> _Result:
