@@ -32,7 +32,6 @@ PATIENT = "-DADD_MS=50000 -DADD_WAIT_MS=45000 -DDEL_MS=10000 -DDEL_WAIT_MS=3000"
 """A launcher that waits out the start of an agent on a busy machine."""
 NETWORK = {
     "name": "pods",
-    "bridge": "rbcri0",
     "ranges": [[{"subnet": "10.89.0.0/24"}], [{"subnet": "fd00:89::/64"}]],
     "masquerade": True,
 }
@@ -126,6 +125,10 @@ class Machine:
         where = (f"--cni-bin-dir={self.folder}/bin", f"--cni-conf-dir={self.folder}/net.d")
         state = f"--state-dir={self.folder}/installed"
         return (*where, state, f"--config={self.folder}/config.yaml")
+
+    def configure(self, mode: str = "bridge") -> None:
+        told = {"resources": [], "network": {**NETWORK, "mode": mode}}
+        (self.folder / "config.yaml").write_text(json.dumps(told))  # JSON is YAML
 
     def install(self, launcher: Path | None = None) -> None:
         self.ringbolt("install", *self.places(), f"--launcher={launcher or self.node.launcher}")
@@ -245,8 +248,6 @@ def import_image(made: Machine) -> None:
 def _prepare(folder: Path) -> None:
     """Write what the node's programs are told."""
     (folder / "c.toml").write_text(_CONFIG.format(folder=folder, image=IMAGE))
-    told = {"resources": [], "network": NETWORK}
-    (folder / "config.yaml").write_text(json.dumps(told))  # JSON is YAML
     if not (loopback := REFERENCE / "loopback").exists():
         pytest.skip("needs the loopback plugin: apt-get install containernetworking-plugins")
     shutil.copy(loopback, folder / "bin/loopback")

@@ -24,7 +24,7 @@ from tests.runtime.cri_lab import PodWish
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 RANGES = (ip_network("10.89.0.0/24"), ip_network("fd00:89::/64"))
-GATEWAY = "10.89.0.1"
+both_modes = pytest.mark.parametrize("node", ["bridge", "routed"], indirect=True)
 TELL_NAME = ("/bin/busybox", "nc", "-ll", "-p", "80", "-e", "/bin/busybox", "hostname")
 
 
@@ -45,6 +45,7 @@ def prepared(
 @pytest.fixture
 def bare(prepared: Machine) -> Iterator[Machine]:
     """The node with containerd; it has no network and no agent."""
+    prepared.configure()
     try:
         prepared.start_containerd()
         yield prepared
@@ -57,8 +58,9 @@ def bare(prepared: Machine) -> Iterator[Machine]:
 
 
 @pytest.fixture
-def node(bare: Machine) -> Iterator[Machine]:
+def node(bare: Machine, request: pytest.FixtureRequest) -> Iterator[Machine]:
     """The node with its network and its agent; pods must leave nothing there."""
+    bare.configure(getattr(request, "param", "bridge"))
     bare.install()
     with bare.agent():
         until(lambda: bare.runtime.network().status)
@@ -98,6 +100,7 @@ def test_the_network_is_ready_as_long_as_it_is_installed(bare: Machine) -> None:
             until(lambda: not bare.runtime.network().status)
 
 
+@both_modes
 def test_pods_have_the_addresses_that_the_runtime_tells_and_reach_each_other(
     node: Machine,
 ) -> None:
@@ -113,7 +116,8 @@ def test_pods_have_the_addresses_that_the_runtime_tells_and_reach_each_other(
             with serving(two, 7000), serving(node.node.space, 7001):
                 for mine, theirs in zip(*told, strict=True):
                     assert dial(one, theirs, 7000) == mine
-                assert dial(one, GATEWAY, 7001) == told[0][0]
+                (route,) = one.ip("route", "show", "default")
+                assert dial(one, route["gateway"], 7001) == told[0][0]
         assert sorted(node.node.leases()) == sorted(pods)
         node.runtime.end(pods[0])
         assert node.node.leases() == [pods[1]]
@@ -152,6 +156,7 @@ def outside(node: Pod) -> Generator[Pod]:
         yield far
 
 
+@both_modes
 def test_a_host_port_leads_to_the_container(node: Machine) -> None:
     wish = PodWish("served", ports=[(8089, 80)])
     with outside(node.node.space) as far, running(node, PodWish("other")) as (other,):
@@ -161,7 +166,7 @@ def test_a_host_port_leads_to_the_container(node: Machine) -> None:
                 (node.node.space, "127.0.0.1"),
                 (node.node.space, "192.0.2.1"),
                 (far, "192.0.2.1"),
-                (inside, GATEWAY),
+                (inside, "192.0.2.1"),
             ]
             until(lambda: _answers(*callers[0]))
             assert [dial(source, address, 8089) for source, address in callers] == ["served"] * 4
