@@ -11,6 +11,7 @@ import yaml
 from click.testing import CliRunner
 
 from daemon.cli import cli
+from daemon.cni_conflist import conflist
 from daemon.config import load
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +112,47 @@ def test_the_daemon_set_mounts_paths_where_the_host_has_them() -> None:
     assert mounts.pop("config") == "/etc/ringbolt"
     assert hosts.pop("config") is None
     assert mounts == hosts
+
+
+NETWORK = ROOT / "deploy/kustomize-network"
+
+
+def _network_patch() -> dict[str, Any]:
+    loaded = yaml.safe_load((NETWORK / "daemonset.yaml").read_text())
+    assert isinstance(loaded, dict)
+    pod = loaded["spec"]["template"]["spec"]
+    assert isinstance(pod, dict)
+    return pod
+
+
+def test_the_network_that_is_deployed_is_one_that_can_be_installed() -> None:
+    network = load(NETWORK / "config.yaml").network
+    assert network is not None
+    assert conflist(network)
+    kustomization = yaml.safe_load((NETWORK / "kustomization.yaml").read_text())
+    bases = [(NETWORK / one).resolve() for one in kustomization["resources"]]
+    assert bases == [ROOT / "deploy/kustomize"]
+
+
+def test_what_is_deployed_for_the_network_mounts_paths_where_the_host_has_them() -> None:
+    patch, base = _network_patch(), _daemon_set()["spec"]["template"]["spec"]
+    volumes = [*base["volumes"], *patch["volumes"]]
+    hosts = {each["name"]: each.get("hostPath", {}).get("path") for each in volumes}
+    (install,), (agent,) = patch["initContainers"], patch["containers"]
+    for each in (*install["volumeMounts"], *agent["volumeMounts"]):
+        assert each["name"] == "config" or hosts[each["name"]] == each["mountPath"]
+    assert agent["name"] == base["containers"][0]["name"], "a patch finds it by its name"
+
+
+@pytest.mark.effects("subprocess")  # pyudev asks ldconfig where libudev is as it is imported
+def test_what_is_deployed_for_the_network_is_installed_as_the_command_line_has_it() -> None:
+    (install,) = _network_patch()["initContainers"]
+    command, options = _command(tuple(install["args"]))
+    known = {name for parameter in command.params for name in parameter.opts}
+    assert {option.partition("=")[0] for option in options} <= known
+    mounted = {each["mountPath"] for each in install["volumeMounts"]}
+    defaults = {str(one.default) for one in command.params if "--cni-" in one.opts[0]}
+    assert defaults <= mounted
 
 
 @pytest.mark.effects("subprocess")  # pyudev asks ldconfig where libudev is as it is imported

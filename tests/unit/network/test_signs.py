@@ -1,0 +1,113 @@
+"""What of the kernel's notices is harm, and what is pods that come and go."""
+
+import ipaddress
+import struct
+
+import pytest
+
+from ringbolt.linux import address, link, neighbour, route
+from ringbolt.linux import attributes as nla
+from ringbolt.linux.link import IFF_UP, NO_NETNSID, Link
+from ringbolt.linux.messages import Message
+from ringbolt.linux.netlink import Heard
+from ringbolt.linux.overhearing import Overheard
+from ringbolt.network.filter_signs import read_filter_signs
+from ringbolt.network.names import host_name
+from ringbolt.network.settings import NetworkName
+from ringbolt.network.signs import Landmarks, Signs, read_signs
+from ringbolt.network.wiring import DOOMED_GROUP
+from tests.unit.network.test_values import KEY
+
+NAME = host_name(NetworkName("pods"), KEY, 0)
+SUBNET = ipaddress.ip_network("10.88.0.0/24")
+POD = ipaddress.ip_address("10.88.0.2")
+MARKS = Landmarks(frozenset({"rb0"}), (SUBNET,), {2: 1500})
+NODE = Signs(node=True)
+OURS = link.encode(Link(5, NAME, flags=IFF_UP, group=0))
+LEAVING = link.encode(Link(5, NAME, flags=IFF_UP, group=DOOMED_GROUP))
+HOST_ROUTE = route.encode(route.Route(ipaddress.ip_network("10.88.0.2/32"), 5))
+LOST_ADDRESS = address.encode(address.Address(5, ipaddress.ip_interface("10.88.0.1/24")))
+
+
+def _read(*told: tuple[int, int, bytes], overflow: bool = False) -> Signs:
+    heard = tuple((netnsid, Message(kind, 0, 0, body)) for netnsid, kind, body in told)
+    return read_signs(Overheard(heard, overflow), MARKS)
+
+
+def _here(kind: int, body: bytes) -> tuple[int, int, bytes]:
+    return (NO_NETNSID, kind, body)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "signs"),
+    [
+        (link.RTM_DELLINK, OURS, NODE),
+        (link.RTM_NEWLINK, OURS, Signs()),
+        (link.RTM_NEWLINK, link.encode(Link(5, NAME)), NODE),
+        (link.RTM_DELLINK, LEAVING, Signs()),
+        (link.RTM_DELLINK, link.encode(Link(3, "rb0")), NODE),
+        (link.RTM_DELLINK, link.encode(Link(3, "eth7")), Signs()),
+        (link.RTM_NEWLINK, link.encode(Link(2, "eth0", flags=IFF_UP, mtu=1500)), Signs()),
+        (link.RTM_NEWLINK, link.encode(Link(2, "eth0", flags=IFF_UP, mtu=1400)), NODE),
+        (route.RTM_DELROUTE, HOST_ROUTE, NODE),
+        (
+            route.RTM_DELROUTE,
+            route.encode(route.Route(ipaddress.ip_network("0.0.0.0/0"), 2)),
+            NODE,
+        ),
+        (
+            route.RTM_DELROUTE,
+            route.encode(route.Route(ipaddress.ip_network("192.0.2.0/24"), 2)),
+            Signs(),
+        ),
+        (address.RTM_DELADDR, LOST_ADDRESS, NODE),
+        (
+            neighbour.RTM_DELNEIGH,
+            neighbour.encode(neighbour.Neighbour(3, POD)),
+            Signs(addresses=frozenset([POD])),
+        ),
+    ],
+)
+def test_a_notice_is_harm_only_to_what_is_ours(kind: int, body: bytes, signs: Signs) -> None:
+    assert _read(_here(kind, body)) == signs
+
+
+def test_a_link_counts_as_it_is_in_the_end() -> None:
+    born = link.encode(Link(5, NAME))
+    assert _read(_here(link.RTM_NEWLINK, born), _here(link.RTM_NEWLINK, OURS)) == Signs()
+
+
+def test_what_goes_with_a_link_that_is_deleted_is_no_harm() -> None:
+    told = (_here(route.RTM_DELROUTE, HOST_ROUTE), _here(address.RTM_DELADDR, LOST_ADDRESS))
+    assert _read(*told, _here(link.RTM_DELLINK, LEAVING)) == Signs()
+
+
+def test_what_is_lost_in_a_pod_leads_to_that_pod() -> None:
+    assert _read((7, route.RTM_DELROUTE, HOST_ROUTE)) == Signs(netnsids=frozenset([7]))
+    assert _read((7, link.RTM_NEWLINK, OURS)) == Signs()
+
+
+def test_lost_notices_are_a_reason_to_look_everywhere() -> None:
+    assert _read(overflow=True) == NODE
+    assert read_filter_signs(Heard((), overflow=True)) == Signs(filter=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "table", "hook", "is_harm"),
+    [
+        (2, "ringbolt", False, True),
+        (2, "filter", False, False),
+        (14, "ringbolt", False, True),
+        (3, "filter", True, True),
+        (3, "filter", False, False),
+        (3, "ringbolt", True, False),
+        (12, "ringbolt", False, False),
+    ],
+)
+def test_of_tables_only_ours_and_chains_that_may_drop_count(
+    number: int, table: str, *, hook: bool, is_harm: bool
+) -> None:
+    body = struct.pack("!BBH", 1, 0, 0) + nla.text(1, table)
+    body += nla.nested(4, nla.u32(1, 0)) if hook else b""
+    heard = Heard((Message(10 << 8 | number, 0, 0, body),), overflow=False)
+    assert bool(read_filter_signs(heard)) is is_harm
