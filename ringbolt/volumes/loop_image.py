@@ -30,6 +30,7 @@ from ringbolt.volumes.errors import (
 from ringbolt.volumes.filesystem import SAFE_OPTIONS, open_filesystem
 from ringbolt.volumes.filesystem_check import CheckPolicy, check_filesystem
 from ringbolt.volumes.format import Wanted, ensure_filesystem
+from ringbolt.volumes.grow import grow_mounted, grow_unmounted
 from ringbolt.volumes.held import Held, identify
 from ringbolt.volumes.mounts import Root
 from ringbolt.volumes.outcome import Created
@@ -38,6 +39,8 @@ from ringbolt.volumes.tombstones import Tombstones
 from ringbolt.volumes.volume import Volume
 
 _SECTOR = 512
+_WORTHWHILE = 1 << 20
+"""What mkfs itself may leave unused."""
 _CONTROL = Path(loop.CONTROL)
 
 
@@ -88,10 +91,9 @@ class LoopBackend:
         with ExitStack() as opened:
             image = self._open(volume)
             opened.callback(os.close, image)
-            bound = _find(image)
+            bound, grows = _find(image), False
             if bound is None:
-                if not volume.block:
-                    self._prepare(ask, image)
+                grows = not volume.block and self._prepare(ask, image)
                 number, fd = self._bind(volume, image)
             else:
                 number, fd = bound, loop.open_loop(bound)
@@ -101,7 +103,28 @@ class LoopBackend:
                 if bound is None:
                     undo.callback(loop.detach, device)
                 return open_tree(device, clone=True)
-            return open_filesystem(device, spec.fs_type, ask.options, readonly=volume.readonly)
+            tree = open_filesystem(device, spec.fs_type, ask.options, readonly=volume.readonly)
+            if grows:
+                undo.callback(os.close, tree)
+                _fill(tree, spec.fs_type, os.fstat(image).st_size)
+            return tree
+
+    def expand(self, ask: Ask, size: int, fd: int | None) -> int:
+        """The file, its loop device, and the file system: now if it is mounted, or with that."""
+        volume, spec = ask.volume, _spec(ask.volume)
+        with ExitStack() as opened:
+            image = self._open(volume)
+            opened.callback(os.close, image)
+            wanted = -(-size // _SECTOR) * _SECTOR
+            backing_file.grow(image, wanted, preallocate=spec.preallocate)
+            has = os.fstat(image).st_size
+            if (number := _find(image)) is not None:
+                device = loop.open_loop(number)
+                opened.callback(os.close, device)
+                loop.update_capacity(device)
+            if fd is not None and not volume.block and self._has_room(volume, image):
+                _fill(fd, spec.fs_type, has)
+        return has
 
     def holds(self, volume: Volume, point: MountPoint, root: Root) -> bool:
         """By the file behind its loop device."""
@@ -166,26 +189,46 @@ class LoopBackend:
         if not volume.block:
             self._ensure_filesystem(volume, fd, deadline)
 
-    def _prepare(self, ask: Ask, image: int) -> None:
+    def _prepare(self, ask: Ask, image: int) -> bool:
+        """Have it checked and of the file's size; whether it can grow only once it is mounted."""
         held = self._ensure_filesystem(ask.volume, image, ask.deadline)
         found = find_filesystem(held)
-        if found is not None:
-            check_filesystem(held, found, self._check, ask.deadline)
+        if found is None or ask.volume.readonly:
+            return False
+        check_filesystem(held, found, self._check, ask.deadline)
+        grown = grow_unmounted(held, found, ask.deadline)
+        return not grown and held.size - found.size >= _WORTHWHILE
+
+    def _has_room(self, volume: Volume, image: int) -> bool:
+        """Whether the file is larger than its file system."""
+        found = find_filesystem(self._held(volume, image))
+        return found is None or os.fstat(image).st_size - found.size >= _WORTHWHILE
 
     def _ensure_filesystem(self, volume: Volume, fd: int, deadline: Deadline) -> Held:
-        spec = _spec(volume)
-        name = str(self._files.path(volume.namespace, spec.name))
-        held = Held(fd, name, identify(fd), is_block=False)
+        spec, held = _spec(volume), self._held(volume, fd)
         encryptable = volume.encryption is Encryption.FSCRYPT
         wanted = Wanted(spec.fs_type, spec.format, encryptable=encryptable)
         ensure_filesystem(held, wanted, self._tombstones, deadline)
         return held
+
+    def _held(self, volume: Volume, fd: int) -> Held:
+        name = str(self._files.path(volume.namespace, _spec(volume).name))
+        return Held(fd, name, identify(fd), is_block=False)
 
     def _bind(self, volume: Volume, image: int) -> tuple[int, int]:
         flags = loop.LO_FLAGS_DIRECT_IO | (0 if volume.block else loop.LO_FLAGS_AUTOCLEAR)
         name = str(self._files.path(volume.namespace, _spec(volume).name))
         # Where the file system below cannot do direct I/O the kernel goes through its cache.
         return loop.attach_free(image, loop.Setup(flags, block_size=_SECTOR, name=name))
+
+
+def _fill(mounted: int, fs_type: FsType, size: int) -> None:
+    """Let a mounted file system have all that its file has."""
+    root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=mounted)
+    try:
+        grow_mounted(root, fs_type, size)
+    finally:
+        os.close(root)
 
 
 def _find(image: int) -> int | None:

@@ -186,3 +186,26 @@ def test_a_raw_volume_is_a_device_at_a_file(lab: VolumeLab) -> None:
     assert loops_of(image(lab, "raw")) == []
     assert image(lab, "raw").read_bytes()[:3] == b"raw"
     assert os.listdir(target.parent) == ["ringbolt.dev"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize("fs_type", FsType)
+def test_a_volume_grows_before_its_next_mount_and_xfs_and_btrfs_under_their_users(
+    lab: VolumeLab, fs_type: FsType, need_program: Callable[[str, str], str]
+) -> None:
+    need_program(*PROGRAMS[fs_type])
+    size, target = max(SIZES[fs_type], 256 * MIB), lab.target("data")
+    wanted = volume(Loop("data", size, fs_type=fs_type))
+    lab.publish(wanted, target)
+    (target / "file").write_text("kept")
+    if fs_type is not FsType.EXT4:  # which asks for CAP_SYS_RESOURCE while it is mounted
+        before = lab.room.stats(target).bytes_total
+        assert lab.room.expand(wanted, TENANT, size + 64 * MIB, soon()) == size + 64 * MIB
+        assert lab.room.stats(target).bytes_total > before + 48 * MIB
+    before = lab.room.stats(target).bytes_total
+    lab.unpublish(target)
+    assert lab.room.expand(wanted, TENANT, size + 160 * MIB, soon()) == size + 160 * MIB
+    lab.publish(wanted, target)
+    assert lab.room.stats(target).bytes_total > before + 48 * MIB
+    assert (target / "file").read_text() == "kept"
+    assert lab.room.expand(wanted, TENANT, MIB, soon()) == size + 160 * MIB
+    lab.unpublish(target)
