@@ -56,6 +56,7 @@ class _Pair:
         """Send, and keep what the receiver counted. Raises LabError."""
         more = ("-P", str(streams), "-n", BYTES, "-J")
         words = _inside(self.client, "-c", self.address, "-p", str(_LOWEST_PORT), *more)
+        said: Conf = {}
         for _ in range(_TRIES):
             done = subprocess.run(words, capture_output=True, check=False)
             said = json.loads(done.stdout or b"{}")

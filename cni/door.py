@@ -9,7 +9,7 @@ import errno
 import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cni.call import Call, Reply
@@ -17,6 +17,7 @@ from cni.codes import CniError, Code, encode_error, translated
 from cni.configuration import Configuration, find_version, parse_named, read_configuration
 from cni.delegate import Delegate
 from cni.environment import Command, Environment, read_environment
+from cni.fields import Fields
 from cni.network_settings import find_delegate, read_known_settings, read_settings
 from cni.result import Wire, encode_result, merge, parse_result
 from cni.versions import NEWEST, SUPPORTED, check_supported, is_at_least
@@ -252,7 +253,7 @@ def _check(request: _Request) -> Wire:
     fields = request.configuration.fields
     if fields.raw("prevResult") is None:
         raise CniError(Code.INVALID_CONFIG, "Required prevResult missing")
-    previous = parse_result(fields.section("prevResult"), request.configuration.version)
+    previous = _of_this_interface(request, fields.section("prevResult"))
     settings = read_settings(request.configuration)
     if delegate := request.delegate:
         delegate.run(Command.CHECK)
@@ -260,6 +261,19 @@ def _check(request: _Request) -> Wire:
     wishes = read_wishes(fields, request.environment.args)
     request.network.check(_attach(request, settings, wishes, given), previous)
     return {}
+
+
+def _of_this_interface(request: _Request, wire: Fields) -> Attached:
+    """The result without the addresses that others in the chain gave to interfaces of theirs."""
+    whole = parse_result(wire, request.configuration.version)
+    others = {
+        index
+        for index, one in enumerate(whole.interfaces)
+        if not one.sandbox or one.name != request.environment.ifname
+    }
+    return replace(
+        whole, addresses=tuple(one for one in whole.addresses if one.interface not in others)
+    )
 
 
 def _collect(request: _Request) -> Wire:

@@ -96,11 +96,14 @@ def forwarding_faults(versions: frozenset[int]) -> list[str]:
 
 def _ensure_addresses(node: Socket, settings: Settings, bridge: Link) -> None:
     there = {one.interface: one for one in address.list_addresses(node, bridge.index)}
-    for wanted in gateways_of(settings):
+    gateways = gateways_of(settings)
+    if any(one.version != pool.IPV4 for one in gateways):
+        allow_ipv6(settings.bridge)
+    for wanted in gateways:
         if wanted in there:
             continue
         for other, known in there.items():
-            if other.version == wanted.version and _collides(other, wanted):
+            if other not in gateways and _collides(other, wanted):
                 if not settings.force_address:
                     raise ConflictError(
                         f"{settings.bridge} already has an IP address different from {wanted}:"
@@ -110,8 +113,17 @@ def _ensure_addresses(node: Socket, settings: Settings, bridge: Link) -> None:
         node.request([new_address(bridge.index, wanted).forgiving(errno.EEXIST)])
 
 
+def allow_ipv6(name: str) -> None:
+    """Let a link of ours have IPv6 on a node where links are born without it."""
+    disabled = f"net/ipv6/conf/{name}/disable_ipv6"
+    if sysctl.read(disabled) == "1":
+        sysctl.write(disabled, "0")
+
+
 def _collides(other: IpInterface, wanted: IpInterface) -> bool:
     """Of IPv6 a link may have many addresses, so only the same subnet collides."""
+    if other.version != wanted.version:
+        return False
     if other.version == pool.IPV4:
         return True
     return not other.ip.is_link_local and other.network == wanted.network

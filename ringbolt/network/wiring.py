@@ -19,7 +19,7 @@ from ringbolt.linux.netlink import RawSocket, Socket
 from ringbolt.linux.visitors import Visitors
 from ringbolt.network import pool
 from ringbolt.network.attachment import PodAddress
-from ringbolt.network.bridge import new_address
+from ringbolt.network.bridge import allow_ipv6, new_address
 from ringbolt.network.errors import ConflictError
 from ringbolt.network.plan import Plan
 from ringbolt.network.settings import IpAddress, Mode, Route
@@ -166,7 +166,13 @@ def configure_node_end(site: NodeSite, plan: Plan, index: int) -> None:
         requests += _routes_to_pod(index, plan)
     at = site.bridge or index
     requests += [_neighbour(at, one.address.ip, plan.mac) for one in plan.addresses]
-    site.node.request(requests)
+    try:
+        site.node.request(requests)
+    except NetlinkError as error:
+        if error.errno != errno.EACCES or plan.mode is Mode.BRIDGE:
+            raise
+        allow_ipv6(plan.host_name)
+        site.node.request(requests)
 
 
 def _routes_to_pod(index: int, plan: Plan) -> list[Request]:

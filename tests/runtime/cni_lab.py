@@ -15,7 +15,7 @@ import pytest
 
 from ringbolt.network.leases import Leases
 from ringbolt.network.ledger import Ledger
-from tests.kernel.network_lab import Pod
+from tests.kernel.network_lab import Pod, new_pod
 
 REFERENCE = Path("/usr/lib/cni")
 WAIT_S = 30.0
@@ -99,6 +99,23 @@ class Node:
         ports = [one for one in maps if one["name"].startswith("ports")]
         assert ports, "the table has no maps for host ports"
         return [element for one in ports for element in one.get("elem", [])]
+
+
+@contextmanager
+def new_node(folder: Path, program: Path) -> Generator[Node]:
+    """A node whose agent does not run."""
+    folder.mkdir()
+    space = new_pod("node")
+    try:
+        space.run("ip", "link", "set", "lo", "up")
+        yield Node(space, folder, program)
+    finally:
+        space.go()
+
+
+def addresses(wire: Wire) -> list[str]:
+    """A result's addresses without their prefixes."""
+    return [one["address"].split("/")[0] for one in wire["ips"]]
 
 
 @contextmanager

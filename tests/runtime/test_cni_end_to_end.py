@@ -1,15 +1,14 @@
 """The launcher as a runtime execs it, a real agent, real pods; and the reference beside them."""
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cni.versions import SUPPORTED
-from tests.kernel.network_lab import Pod, dial, new_pod, pods, serving
-from tests.runtime.cni_lab import Node, Wire, agent, reference, shape, until
+from tests.kernel.network_lab import Pod, dial, pods, serving
+from tests.runtime.cni_lab import Node, Wire, addresses, agent, new_node, reference, shape, until
 
 pytestmark = pytest.mark.root
 GATEWAY = "10.88.0.1"
@@ -36,39 +35,10 @@ WISHES: Wire = {
 }
 
 
-@contextmanager
-def new_node(folder: Path, program: Path) -> Generator[Node]:
-    folder.mkdir()
-    space = new_pod("node")
-    try:
-        space.run("ip", "link", "set", "lo", "up")
-        yield Node(space, folder, program)
-    finally:
-        space.go()
-
-
-@pytest.fixture
-def away(tmp_path: Path, program: Path) -> Iterator[Node]:
-    """A node whose agent does not run."""
-    with new_node(tmp_path / "node", program) as made:
-        yield made
-
-
-@pytest.fixture
-def node(away: Node) -> Iterator[Node]:
-    """A node whose agent serves."""
-    with agent(away):
-        yield away
-
-
 @pytest.fixture
 def two() -> Iterator[list[Pod]]:
     with pods("c1", "c2") as made:
         yield made
-
-
-def addresses(wire: Wire) -> list[str]:
-    return [one["address"].split("/")[0] for one in wire["ips"]]
 
 
 def found(pod: Pod, *words: str) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.kernel.network_lab import Pod, pods
-from tests.runtime.cni_lab import Node, agent, until
-from tests.runtime.test_cni_end_to_end import CONF, WISHES, new_node
+from tests.runtime.cni_lab import Node, agent, new_node, until
+from tests.runtime.test_cni_end_to_end import CONF, WISHES
 
 pytestmark = pytest.mark.root
 ASKED = {**CONF, "runtimeConfig": WISHES}
