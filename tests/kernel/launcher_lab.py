@@ -15,9 +15,9 @@ from daemon import frame
 ROOT = Path(__file__).parents[2]
 HANGS_S = 60.0
 CONF = b'{"cniVersion": "1.1.0", "name": "pods", "type": "ringbolt"}'
-PROUD = "-DADD_WAIT_MS=150 -DDEL_WAIT_MS=150"
+PROUD = "-DADD_MS=20000 -DADD_WAIT_MS=150 -DDEL_MS=10000 -DDEL_WAIT_MS=150"
 """It hardly waits for an agent that is away, and as long as any for one that is there."""
-SHORT = f"-DADD_MS=1000 -DDEL_MS=1000 {PROUD}"
+SHORT = "-DADD_MS=1000 -DADD_WAIT_MS=150 -DDEL_MS=1000 -DDEL_WAIT_MS=150"
 
 
 def build(folder: Path, flags: str = "") -> Path:
