@@ -128,7 +128,9 @@ def _plugin(folder: Path, name: str, index: int) -> Plugin:
     if name.startswith("reference"):
         kind = name.split()[1]
         ipam = {"type": "host-local", "dataDir": str(folder / "throughput-leases")}
-        return Plugin(network.REFERENCE / kind, network.conf_of(kind, name.split()[1], subnet, ipam))
+        return Plugin(
+            network.REFERENCE / kind, network.conf_of(kind, name.split()[1], subnet, ipam)
+        )
     launcher = folder / f"launcher-{os.uname().machine}"
     conf: Conf = {**network.conf_of("ringbolt", f"rb{name}0", subnet), "mode": name, "name": name}
     return Plugin(launcher, conf)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from ringbolt.linux import link, neighbour, netlink, route, sysctl
-from ringbolt.linux.link import Change, End, Port
+from ringbolt.linux.link import Change, End, Link, Port
 from ringbolt.linux.messages import NetlinkError, Request
 from ringbolt.linux.neighbour import Neighbour
 from ringbolt.linux.netlink import RawSocket, Socket
@@ -146,13 +146,23 @@ def connect(site: Site, plan: Plan, another: Renamer) -> tuple[Plan, Ends]:
         except OSError as error:
             if error.errno != errno.EEXIST:
                 raise
-        if link.find(site.pod, plan.ifname):
+        inside = link.find(site.pod, plan.ifname)
+        if inside is None:
+            plan = another()
+        elif _is_doomed(site, inside):
+            delete_doomed(site.node)
+        else:
             raise ConflictError(
                 f"container veth name provided ({plan.ifname}) already exists in "
                 f"{plan.netns_path}: delete it there, or choose another interface name"
             )
-        plan = another()
     raise ConflictError(f"{_NAME_TRIES} names such as {plan.host_name} are taken on the node")
+
+
+def _is_doomed(site: Site, inside: Link) -> bool:
+    """Whether the pod's link is an older one of ours whose deletion was cut off."""
+    other = link.find(site.node, inside.peer) if inside.peer else None
+    return other is not None and other.group == DOOMED_GROUP
 
 
 def configure_node_end(site: NodeSite, plan: Plan, index: int) -> None:

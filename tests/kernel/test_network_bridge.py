@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ringbolt.linux.netlink import Socket
+from ringbolt.network import wiring
 from ringbolt.network.attachment import Pod as PodOwner
 from ringbolt.network.errors import ConflictError
 from ringbolt.network.network import Network
@@ -130,6 +132,14 @@ def test_routes_of_a_link_that_goes_are_in_nobodys_way(
             room.delete(detach(a))
             result = room.add(attach(a))
         other.check(attach(a), result)
+
+
+def test_a_link_whose_deletion_was_cut_off_is_in_nobodys_way(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a") as (a,), Socket() as node:
+        assert wiring.doom(node, host(room.add(attach(a))))
+        again = room.add(attach(a))
+        room.check(attach(a), again)
+        assert set(links()) == {"lo", "rb0", host(again)}
 
 
 def test_a_failed_attachment_leaves_no_neighbour(tmp_path: Path) -> None:
