@@ -26,6 +26,7 @@ from ringbolt.network.errors import (
     ExhaustedError,
     UnknownContainerError,
 )
+from ringbolt.network.foreign_drop import find_legacy
 from ringbolt.network.leases import Leases
 from ringbolt.network.names import ifb_name, is_ifb_name
 from ringbolt.network.network import Network
@@ -174,6 +175,9 @@ def test_the_status_tells_of_a_lost_table_and_of_a_foreign_drop(tmp_path: Path) 
         )
         with pytest.raises(DegradedError, match="ip filter FORWARD drops what the node forwards"):
             room.status(MASQUERADED)
+        with pytest.raises(DegradedError, match="FORWARD drops"):
+            room.status(SETTINGS)
+        room.status(replace(SETTINGS, gateway=False))
         assert "ip filter FORWARD drops" in room.repair(MASQUERADED).failed[0].words
         (opened,) = room.repair(replace(MASQUERADED, open_forward=True)).mended
         assert "ip filter FORWARD dropped" in opened.words
@@ -288,6 +292,13 @@ def test_pods_follow_the_mtu_of_the_uplink(tmp_path: Path) -> None:
         assert inside["mtu"] == 1400
         room.delete(detach(a))
     run("ip", "link", "delete", "uplink")
+
+
+def test_a_filter_of_legacy_iptables_is_named(tmp_path: Path) -> None:
+    tables = tmp_path / "ip_tables_names"
+    assert find_legacy(tables) == ""
+    tables.write_text("nat\nfilter\n")
+    assert "legacy iptables" in find_legacy(tables)
 
 
 def test_pods_of_host_local_are_taken_over(tmp_path: Path) -> None:

@@ -67,11 +67,12 @@ def test_it_is_put_back_so_that_containerd_sees_it(
     with agent(node), Inotify(sync_timeout=0) as watcher:
         watcher.add_watch(at / "net.d", Mask.MODIFY)
         damage(at)
+        list(watcher)
         until(is_whole)
         log = at / "agent.log"
         until(lambda: "put back" in log.read_text())
         if damage in DAMAGES[:2]:
-            until(lambda: any(True for _event in watcher))
+            until(lambda: any(one.name and one.name.name == NAME for one in watcher))
         assert is_whole()
 
 
