@@ -279,9 +279,9 @@ def _namespaces(folder: Path) -> Generator[int]:
 @contextmanager
 def _cgroup(name: str) -> Generator[str]:
     """A control group that pods may be put in, and that is gone afterwards."""
-    probe = _hierarchies()[0] / name.lstrip("/")
     try:
-        probe.mkdir()
+        for hierarchy in _hierarchies()[:1]:
+            (hierarchy / name.lstrip("/")).mkdir()
     except OSError as error:
         pytest.skip(f"needs control groups that can be written: {error}")
     try:
