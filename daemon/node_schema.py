@@ -65,7 +65,17 @@ def _read_rule(fields: Fields) -> VolumeRule:
         kinds=fields.scalars("kinds", one_of(VolumeKind)),
         namespaces=fields.scalars("namespaces", _parse_namespace) or ("*",),
         max_size=fields.scalar("max_size", parse_size, None),
+        options=fields.scalars("options", _parse_option),
+        read_only=fields.scalar("readOnly", parse_flag, default=False),
+        trusted=fields.scalar("trusted", parse_flag, default=False),
     )
+
+
+def _parse_option(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9_.*?-]+(=[A-Za-z0-9_.:/*?-]*)?", text):
+        return text
+    hint = "write one mount option or a glob of it, such as data=journal or cache=*"
+    raise ScalarError(f"{shown(text)} is no mount option", hint)
 
 
 def _parse_namespace(text: str) -> str:

@@ -36,11 +36,17 @@ class VolumeKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class VolumeRule:
-    """One of `volumes.allow`; sizes in bytes, None is no limit."""
+    """One of `volumes.allow`; sizes in bytes, None is no limit.
+
+    `options` are globs over mount options beside the harmless ones; `trusted` allows `suid`, `dev`.
+    """
 
     kinds: tuple[VolumeKind, ...]
     namespaces: tuple[str, ...] = ("*",)
     max_size: int | None = None
+    options: tuple[str, ...] = ()
+    read_only: bool = False
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

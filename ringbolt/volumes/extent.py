@@ -68,9 +68,9 @@ class Extent:
             return places.staging(volume.id)
         for record in self._ground.records.all_published():
             if record.volume.id == volume.id:
-                relative = places.relative(record.publication.target)
-                if Mounts.look().at(f"{places.kubelet_root.rstrip('/')}/{relative}"):
-                    return relative
+                target = record.publication.target
+                if Mounts.look().at(places.shown(target)):
+                    return places.relative(target)
         return None
 
 

@@ -15,6 +15,7 @@ from ringbolt.linux.mount import umount_below
 from ringbolt.linux.openat2 import mkdir_below, open_below
 from ringbolt.volumes.errors import InvalidError
 from ringbolt.volumes.volume import Namespace, VolumeId
+from ringbolt.volumes.wellformed import check_relative
 
 _OURS = "plugins/ringbolt.dev"
 _STAGED = "mount"
@@ -36,12 +37,24 @@ class Places:
         return os.path.realpath(self.kubelet_dir)  # on the path of each call
 
     def relative(self, target: Path) -> str:
-        """A target relative to the kubelet's directory. Raises InvalidError: not below it."""
+        """A target relative to the kubelet's directory. Raises InvalidError: not for targets."""
         for root in (str(self.kubelet_dir), self.kubelet_root):
             prefix = root.rstrip("/") + "/"
             if str(target).startswith(prefix):
-                return str(target)[len(prefix) :]
+                relative = str(target)[len(prefix) :]
+                check_relative(relative)
+                if f"{relative}/".startswith(f"{_OURS}/"):
+                    raise InvalidError(f"{target} is where volumes are staged, and no target")
+                return relative
         raise InvalidError(f"{target} is not below the kubelet's directory {self.kubelet_dir}")
+
+    def plain(self, target: Path) -> Path:
+        """One name for a target, whichever way its caller came to it."""
+        return self.kubelet_dir / self.relative(target)
+
+    def shown(self, target: Path) -> str:
+        """A target as mountinfo names it."""
+        return f"{self.kubelet_root.rstrip('/')}/{self.relative(target)}"
 
     def staging(self, volume_id: VolumeId) -> str:
         """A volume's staging mount, relative to the kubelet's directory."""

@@ -59,8 +59,9 @@ class Publisher:
         ):
             found, remarks = standing.settle(spot, self._right(ask.volume, source))
             if found.state is State.MOUNTED:
-                self._check_flags(found.top, attributes, ask.volume)
-                if self._ground.records.published(publication.target) is None:
+                before = self._ground.records.published(publication.target)
+                self._check_flags(found.top, attributes, ask.volume, before)
+                if before is None:
                     self._remember(ask.volume, publication)
                 return False, remarks
             self._remember(ask.volume, publication)
@@ -121,10 +122,14 @@ class Publisher:
 
         return is_clone
 
-    def _check_flags(self, point: MountPoint, attributes: int, volume: Volume) -> None:
+    def _check_flags(
+        self, point: MountPoint, attributes: int, volume: Volume, before: Published | None
+    ) -> None:
         wanted, has = shown_as(attributes), point.options & DECIDED
         if not self._ground.backend(volume.kind).staged:
-            has &= wanted | {"ro"}
+            # A host's directory may lie on a mount that has more of them.
+            had = {"ro"} if before and before.publication.readonly else set[str]()
+            has &= wanted | had
         if wanted != has:
             raise ConflictError(
                 f"{point.target} is mounted {','.join(sorted(has)) or 'rw'} already, "

@@ -117,12 +117,11 @@ class Reconciliation:
 
     def _left(self, path: Path) -> None:
         """A target without a mount: it must be the kubelet's to remove."""
-        relative = self._ground.places.relative(path)
-        deadline = Deadline.after(_PATIENCE_S)
+        places, deadline = self._ground.places, Deadline.after(_PATIENCE_S)
         with (
-            self._ground.locks.hold(str(path), "reconcile", deadline),
+            self._ground.locks.hold(str(places.plain(path)), "reconcile", deadline),
             suppress(FileNotFoundError),
-            Spot.open(self._ground.places, relative) as spot,
+            Spot.open(places, places.relative(path)) as spot,
         ):
             if not self._is_mounted(path):
                 self._unguard(spot)
@@ -132,10 +131,7 @@ class Reconciliation:
             self._guards.append(Path(spot.path))
 
     def _is_mounted(self, target: Path) -> bool:
-        root, relative = self._ground.places.kubelet_root, self._ground.places.relative(target)
-        return bool(Mounts.look().at(f"{root.rstrip('/')}/{relative}"))
+        return bool(Mounts.look().at(self._ground.places.shown(target)))
 
     def _is_known(self, path: Path) -> bool:
-        relative = self._ground.places.relative(path)
-        named = self._ground.places.kubelet_dir / relative
-        return any(self._ground.records.published(one) for one in (path, named))
+        return self._ground.records.published(self._ground.places.plain(path)) is not None

@@ -8,6 +8,7 @@ import os
 import time
 from contextlib import ExitStack, suppress
 from functools import partial
+from pathlib import Path
 
 from ringbolt.linux.mount import MS_PRIVATE, MountPoint, mount_setattr, set_propagation
 from ringbolt.linux.mount_api import move_mount
@@ -78,14 +79,14 @@ class Staging:
             and (one.root == top.root or one.root.startswith(shown))
         )
 
-    def shown_at(self, path: str) -> VolumeId | None:
-        """The staged volume whose superblock is mounted at `path`."""
+    def shown_at(self, target: Path) -> VolumeId | None:
+        """The staged volume whose superblock is mounted at a target."""
         mounts = Mounts.look()
         stagings = f"{self._ground.places.stagings}"
         staged = {one.device: one.target for one in mounts.below(stagings)}
-        for point in reversed(mounts.at(path)):
-            if (target := staged.get(point.device)) is not None:
-                return parse_id(target[len(stagings) + 1 :].partition("/")[0])
+        for point in reversed(mounts.at(self._ground.places.shown(target))):
+            if (path := staged.get(point.device)) is not None:
+                return parse_id(path[len(stagings) + 1 :].partition("/")[0])
         return None
 
     def remove(self, volume_id: VolumeId, volume: Volume | None) -> bool:

@@ -58,8 +58,7 @@ def _status(ground: Ground, volume_id: VolumeId, volume: Volume | None) -> Volum
 
 def _publication(ground: Ground, record: Published, mounts: Mounts) -> PublicationStatus:
     place = record.publication
-    root, relative = ground.places.kubelet_root, ground.places.relative(place.target)
-    points = mounts.at(f"{root.rstrip('/')}/{relative}")
+    points = mounts.at(ground.places.shown(place.target))
     states = {0: State.MISSING, 1: State.MOUNTED}
     return PublicationStatus(
         place.target,

@@ -7,6 +7,7 @@ volume.
 
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ringbolt.volumes import guard, standing
@@ -116,9 +117,11 @@ class Volumes:
         """
         grant = self._ground.grant(volume, publication.tenant)
         ask = Ask(grant.volume, deadline, secrets, grant.options)
+        target = self._ground.places.plain(publication.target)
+        publication = replace(publication, target=target)
         with (
-            self._ground.locks.hold(str(publication.target), "publish", deadline),
-            self._ground.alone(volume.id, f"publish {publication.target}", deadline),
+            self._ground.locks.hold(str(target), "publish", deadline),
+            self._ground.alone(volume.id, f"publish {target}", deadline),
             ExitStack() as undo,
         ):
             remarks: tuple[str, ...] = ()
@@ -127,7 +130,7 @@ class Volumes:
                 _, remarks = self._staging.ensure(ask, held=False)
             fresh, more = self._publisher.ensure(ask, grant.attributes, publication)
             undo.pop_all()
-        return Published(volume.id, publication.target, fresh, (*remarks, *more))
+        return Published(volume.id, target, fresh, (*remarks, *more))
 
     def unpublish(self, target: Path, deadline: Deadline, *, remove: bool = False) -> Unpublished:
         """Take everything off a target, and unstage its volume if that was the last user.
@@ -135,13 +138,13 @@ class Volumes:
         The path alone is enough. Content with whatever is gone already. `remove`: the directory or
         file too. Raises InvalidError, BusyError, TryAgainError, OSError.
         """
-        relative = self._ground.places.relative(target)
+        target = self._ground.places.plain(target)
         with self._ground.locks.hold(str(target), "unpublish", deadline), ExitStack() as held:
             record = self._ground.records.published(target)
-            volume_id = record.volume.id if record else self._shown_at(relative)
+            volume_id = record.volume.id if record else self._staging.shown_at(target)
             if volume_id is not None:
                 held.enter_context(self._ground.alone(volume_id, f"unpublish {target}", deadline))
-            count = self._clear(relative, remove=remove)
+            count = self._clear(target, remove=remove)
             unstaged, remarks = self._let_go(volume_id, record.volume if record else None)
             self._ground.records.drop_published(target)
         return Unpublished(target, volume_id, count, unstaged, remarks)
@@ -202,9 +205,10 @@ class Volumes:
         """Volumes that are mounted or lie in our own directories, by their ids. Raises OSError."""
         return list_volumes(self._ground, self._staging)
 
-    def _clear(self, relative: str, *, remove: bool) -> int:
+    def _clear(self, target: Path, *, remove: bool) -> int:
+        places = self._ground.places
         try:
-            with Spot.open(self._ground.places, relative) as spot:
+            with Spot.open(places, places.relative(target)) as spot:
                 count = standing.unmount_all(spot).number
                 guard.take_off(spot)
                 if remove:
@@ -212,10 +216,6 @@ class Volumes:
                 return count
         except FileNotFoundError:
             return 0
-
-    def _shown_at(self, relative: str) -> VolumeId | None:
-        """The staged volume that a target shows, where nothing is remembered of it."""
-        return self._staging.shown_at(f"{self._ground.places.kubelet_root}/{relative}")
 
     def _let_go(
         self, volume_id: VolumeId | None, volume: Volume | None

@@ -143,6 +143,10 @@ def test_a_target_outside_the_kubelets_directory_is_refused(lab: VolumeLab, tmp_
         lab.publish(volume(scratch(), "x"), tmp_path / "elsewhere")
     with pytest.raises(InvalidError, match="not below"):
         lab.unpublish(Path("/etc"))
+    with pytest.raises(InvalidError, match=r"'\.\.'"):
+        lab.unpublish(lab.places.kubelet_dir / ".." / "etc")
+    with pytest.raises(InvalidError, match="staged"):
+        lab.unpublish(lab.places.kubelet_dir / "plugins" / "ringbolt.dev" / "loop.a.b" / "mount")
 
 
 def test_a_pods_group_may_write(lab: VolumeLab) -> None:
@@ -163,3 +167,28 @@ def test_a_pods_group_may_write(lab: VolumeLab) -> None:
     lab.publish(volume(Directory(str(data))), target, fs_group=4242)
     assert (data / "deep" / "file").stat().st_gid == 0  # the root matched: no walk
     lab.unpublish(target)
+
+
+def test_a_kubelets_directory_may_be_a_link(lab: VolumeLab, tmp_path: Path) -> None:
+    link = tmp_path / "linked"
+    link.symlink_to(lab.places.kubelet_dir)
+    target = lab.target("scratch")
+    linked = volume_lab(tmp_path, kubelet="linked")
+    through = link / target.relative_to(lab.places.kubelet_dir)
+    wanted = volume(scratch(), "0a1b/scratch")
+    assert linked.publish(wanted, through).fresh
+    assert not linked.publish(wanted, target).fresh
+    assert linked.unpublish(through).unmounted == 1
+    target.rmdir()
+
+
+def test_a_read_only_directory_of_the_host_is_published_again(lab: VolumeLab) -> None:
+    data, target = lab.root / "data", lab.target("data")
+    data.mkdir()
+    mount.bind(str(data), str(data))
+    mount.mount_setattr(str(data), mount.MOUNT_ATTR_RDONLY)
+    wanted = volume(Directory(str(data)))
+    lab.publish(wanted, target)
+    assert not lab.publish(wanted, target).fresh
+    lab.unpublish(target)
+    mount.umount(str(data))

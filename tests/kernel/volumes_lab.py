@@ -70,16 +70,18 @@ def backends(root: Path, state: Path) -> tuple[Backend, ...]:
     return (TmpfsBackend(), DirectoryBackend((str(root),)), LoopBackend(state))
 
 
-def volume_lab(folder: Path, kinds: Iterable[Backend] | None = None) -> VolumeLab:
+def volume_lab(
+    folder: Path, kinds: Iterable[Backend] | None = None, kubelet: str = "kubelet"
+) -> VolumeLab:
     """A room below `folder`."""
-    places = Places(folder / "run", folder / "state", folder / "kubelet")
+    places = Places(folder / "run", folder / "state", folder / kubelet)
     root = folder / "srv"
     for one in (places.run_dir, places.state_dir, places.kubelet_dir, root):
         one.mkdir(exist_ok=True)
-    kubelet = str(places.kubelet_dir)
-    if not Mounts.look().at(kubelet):  # os.path.ismount cannot tell a bind  # as text
-        mount.bind(kubelet, kubelet)
-        mount.set_propagation(kubelet, mount.MS_SHARED)
+    shown = places.kubelet_root
+    if not Mounts.look().at(shown):  # os.path.ismount cannot tell a bind  # as text
+        mount.bind(shown, shown)
+        mount.set_propagation(shown, mount.MS_SHARED)
     policy = Policy((str(root),), (Rule(frozenset(Kind), options=("data=*",), trusted=True),))
     room = Volumes(places, policy, backends(root, places.state_dir) if kinds is None else kinds)
     return VolumeLab(places, root, room)

@@ -1,0 +1,23 @@
+"""From the configuration's `volumes:` to the policy of the volume room."""
+
+from daemon.options import VolumeOptions, VolumeRule
+from ringbolt.volumes.policy import Policy, Rule
+from ringbolt.volumes.spec import Kind
+
+
+def volume_policy(options: VolumeOptions | None) -> Policy:
+    """Without a section nothing is allowed."""
+    if options is None:
+        return Policy()
+    return Policy(options.roots, tuple(_rule(one) for one in options.allow))
+
+
+def _rule(rule: VolumeRule) -> Rule:
+    return Rule(
+        frozenset(Kind(kind.value) for kind in rule.kinds),
+        rule.namespaces,
+        rule.max_size,
+        rule.options,
+        rule.read_only,
+        rule.trusted,
+    )
