@@ -161,7 +161,7 @@ async def rest(folder: Path, window_s: float) -> Sequence[Figure]:
     ):
         await running.listed(RESOURCE, DEVICES)
         await there.attach(folder / "rest/run/agent.sock")
-        await asyncio.sleep(15)  # a kubelet is asked again while it is young: that is not rest
+        await asyncio.sleep(20)  # a young kubelet is asked again, calls have deadlines: no rest
         before = _wake_ups(running.agent)
         await asyncio.sleep(window_s)
         after = _wake_ups(running.agent)
