@@ -3,7 +3,7 @@
 The core owns paths, locks, records, guards, attaching and refcounts; a kind only turns a volume
 into a *detached* mount and back. A kind is one module with one class that fits `Backend`, handed to
 `Volumes` in a table, so the core names no kind. What only some can is a protocol of its own:
-`Growing`, `Copying`, `Listing`.
+`Growing`, `Copying`, `Listing`, `Encrypting`.
 
 Rules for a kind:
 - `open_tree` answers the descriptor of a complete, detached mount (fsmount(2), or open_tree(2) with
@@ -24,7 +24,7 @@ from ringbolt.linux.mount import MountPoint
 from ringbolt.volumes.deadline import Deadline
 from ringbolt.volumes.mounts import Root
 from ringbolt.volumes.outcome import Created, Snapshot
-from ringbolt.volumes.spec import Kind
+from ringbolt.volumes.spec import Encryption, Kind
 from ringbolt.volumes.volume import NO_SECRETS, Secrets, Volume
 
 
@@ -117,6 +117,16 @@ class Listing(Protocol):
 
     def volumes(self) -> Iterator[Volume]:
         """Those that lie there now, mounted or not. Raises OSError."""
+        ...
+
+
+@runtime_checkable
+class Encrypting(Protocol):
+    """A kind that can encrypt; without this a volume that asks for it is refused, never plain."""
+
+    @property
+    def encryptions(self) -> frozenset[Encryption]:
+        """How, on this node: `open_tree` finds the key in the secrets."""
         ...
 
 

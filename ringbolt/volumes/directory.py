@@ -16,7 +16,7 @@ from ringbolt.volumes.mounts import Root
 from ringbolt.volumes.outcome import Created
 from ringbolt.volumes.policy import root_of
 from ringbolt.volumes.publication import below
-from ringbolt.volumes.spec import Directory, Encryption, Kind
+from ringbolt.volumes.spec import Directory, Kind
 from ringbolt.volumes.volume import Volume
 
 
@@ -38,8 +38,6 @@ class DirectoryBackend:
         """Raise InvalidError for what a directory cannot be."""
         if volume.block:
             raise InvalidError("a dir volume is no block device")
-        if volume.encryption is Encryption.LUKS:
-            raise InvalidError("a dir volume cannot be encrypted with luks; fscrypt can")
 
     def create(self, ask: Ask) -> Created:
         """Make it where the volume asks for that. Raises NotFoundError."""

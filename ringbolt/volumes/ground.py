@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from ringbolt.volumes.backend import Backend
+from ringbolt.volumes.backend import Backend, Encrypting
 from ringbolt.volumes.deadline import Deadline
 from ringbolt.volumes.errors import NotAvailableError
 from ringbolt.volumes.locks import Locks
 from ringbolt.volumes.paths import Places
 from ringbolt.volumes.policy import Grant, Policy, permit
 from ringbolt.volumes.records import Records
-from ringbolt.volumes.spec import Kind
+from ringbolt.volumes.spec import Encryption, Kind
 from ringbolt.volumes.volume import Tenant, Volume, VolumeId
 
 
@@ -42,6 +42,7 @@ class Ground:
     def grant(self, volume: Volume, tenant: Tenant) -> Grant:
         """What the policy and the kind allow. Raises what `Volumes.validate` does."""
         backend = self.backend(volume.kind)
+        _check_encryption(volume, backend)
         grant = permit(self.policy, volume, tenant, backend.options)
         backend.validate(grant.volume)
         return grant
@@ -55,3 +56,11 @@ class Ground:
     ) -> AbstractContextManager[None]:
         """Be the only call on a volume. Raises TryAgainError."""
         return self.locks.hold(volume_id, call, deadline)
+
+
+def _check_encryption(volume: Volume, backend: Backend) -> None:
+    """Nobody who asks for encryption ever gets a plain volume."""
+    can = backend.encryptions if isinstance(backend, Encrypting) else frozenset[Encryption]()
+    if volume.encryption not in {Encryption.NONE, *can}:
+        how = volume.encryption.value
+        raise NotAvailableError(f"this node cannot encrypt {volume.kind.value} volumes with {how}")

@@ -12,7 +12,7 @@ from ringbolt.volumes.backend import Ask
 from ringbolt.volumes.errors import InvalidError, NotFoundError, RefusedError
 from ringbolt.volumes.mounts import Root
 from ringbolt.volumes.outcome import Created
-from ringbolt.volumes.spec import Encryption, Kind, Tmpfs
+from ringbolt.volumes.spec import Kind, Tmpfs
 from ringbolt.volumes.volume import Volume
 
 
@@ -33,8 +33,6 @@ class TmpfsBackend:
             raise InvalidError("a tmpfs volume is empty when it is mounted: it has no subdir")
         if volume.block:
             raise InvalidError("a tmpfs volume is no block device")
-        if volume.encryption is not Encryption.NONE:
-            raise InvalidError("a tmpfs volume is not encrypted; with noswap it never meets a disk")
 
     def create(self, ask: Ask) -> Created:
         """Nothing lies anywhere before it is mounted."""

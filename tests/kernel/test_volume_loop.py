@@ -209,3 +209,17 @@ def test_a_volume_grows_before_its_next_mount_and_xfs_and_btrfs_under_their_user
     assert (target / "file").read_text() == "kept"
     assert lab.room.expand(wanted, TENANT, MIB, soon()) == size + 160 * MIB
     lab.unpublish(target)
+
+
+def test_what_is_mounted_inside_a_publication_reaches_no_other(lab: VolumeLab) -> None:
+    first, second = lab.target("data"), lab.target("data", "beef")
+    lab.publish(ext4(), first)
+    lab.publish(ext4(), second)
+    (first / "inside").mkdir()
+    mount.mount("theirs", str(first / "inside"), "tmpfs")
+    assert [one.target for one in lab.mounts() if one.source == "theirs"] == [str(first / "inside")]
+    with pytest.raises(BusyError, match="is mounted in it"):
+        lab.unpublish(first)
+    mount.umount(str(first / "inside"))
+    lab.unpublish(first)
+    lab.unpublish(second)
