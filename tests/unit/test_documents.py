@@ -104,6 +104,16 @@ def test_the_daemon_set_is_not_privileged() -> None:
     assert context["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_the_pods_network_needs_no_privileged_container_either() -> None:
+    text = (ROOT / "deploy/kustomize-network/daemonset.yaml").read_text()
+    pod = yaml.safe_load(text)["spec"]["template"]["spec"]
+    contexts = [one["securityContext"] for one in pod["initContainers"] + pod["containers"]]
+    assert not any(context.get("privileged") for context in contexts)
+    assert all(context["capabilities"]["drop"] == ["ALL"] for context in contexts)
+    for name in contexts[-1]["capabilities"]["add"]:
+        assert f"- {name} #" in text, f"say what {name} is for"
+
+
 def test_the_daemon_set_mounts_paths_where_the_host_has_them() -> None:
     """Host paths are written into answers and links, so they must mean the same on both sides."""
     pod = _daemon_set()["spec"]["template"]["spec"]
