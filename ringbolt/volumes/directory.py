@@ -9,12 +9,12 @@ from contextlib import ExitStack
 
 from ringbolt.linux.mount import MountPoint
 from ringbolt.linux.mount_api import open_tree
-from ringbolt.linux.openat2 import mkdir_below, open_below
+from ringbolt.linux.openat2 import mkdir_below
 from ringbolt.volumes.backend import Ask
 from ringbolt.volumes.errors import InvalidError, NotFoundError, RefusedError
+from ringbolt.volumes.host_path import open_host_path, split_host_path
 from ringbolt.volumes.mounts import Root
 from ringbolt.volumes.outcome import Created
-from ringbolt.volumes.policy import root_of
 from ringbolt.volumes.publication import below
 from ringbolt.volumes.spec import Directory, Kind
 from ringbolt.volumes.volume import Volume
@@ -44,9 +44,9 @@ class DirectoryBackend:
         spec = _spec(ask.volume)
         try:
             os.close(self._open(spec))
-        except NotFoundError:
+        except NotFoundError as error:
             if not spec.create:
-                raise
+                raise NotFoundError(f"{error}: make it, or ask to create") from None
             self._make(spec)
             return Created(ask.volume.id, None, fresh=True)
         return Created(ask.volume.id, None, fresh=False)
@@ -86,31 +86,15 @@ class DirectoryBackend:
         raise RefusedError(f"{_spec(volume).path} is the host's: delete it there")
 
     def _open(self, spec: Directory) -> int:
-        root, relative = self._split(spec)
-        held = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            return open_below(held, relative or ".", os.O_PATH | os.O_DIRECTORY)
-        except FileNotFoundError:
-            raise NotFoundError(f"{spec.path} does not exist: make it, or ask to create") from None
-        except OSError as error:
-            text = os.strerror(error.errno or 0)
-            raise RefusedError(f"{spec.path} is no directory that is safe to use: {text}") from None
-        finally:
-            os.close(held)
+        return open_host_path(self._roots, spec.path, os.O_PATH | os.O_DIRECTORY)
 
     def _make(self, spec: Directory) -> None:
-        root, relative = self._split(spec)
+        root, relative = split_host_path(self._roots, spec.path)
         held = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.close(mkdir_below(held, relative))
         finally:
             os.close(held)
-
-    def _split(self, spec: Directory) -> tuple[str, str]:
-        root = root_of(self._roots, spec.path)
-        if root is None:
-            raise RefusedError(f"{spec.path} is below none of volumes.roots")
-        return root, spec.path[len(root) :].lstrip("/")
 
 
 def _spec(volume: Volume) -> Directory:

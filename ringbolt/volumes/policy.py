@@ -109,8 +109,8 @@ def _objection(rule: Rule, volume: Volume, options: Options, harmless: frozenset
 
 
 def _granted(rule: Rule, volume: Volume, options: Options) -> Grant:
-    readonly = volume.readonly or rule.readonly or options.readonly
     spec = volume.spec
+    readonly = volume.readonly or rule.readonly or options.readonly or isinstance(spec, Image)
     # What a kind makes without a size would be limited by nothing else.
     if isinstance(spec, Tmpfs | Subvolume | Overlay) and spec.size is None:
         spec = replace(spec, size=rule.max_size)

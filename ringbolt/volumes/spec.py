@@ -241,14 +241,14 @@ def size_of(spec: Spec) -> int | None:
 def identity_of(spec: Spec) -> tuple[str, ...]:
     """What tells a volume from others of its kind that users do not name."""
     match spec:
-        case Directory() | Image():
+        case Directory():
             return (spec.path,)
+        case Image():
+            return (spec.path, spec.sha256 or "")
         case Device():
             return (spec.key.value, spec.value)
-        case Nfs():
-            return (spec.server, spec.path)
-        case Cifs():
-            return (spec.server, spec.share)
+        case Nfs(server=server, path=name) | Cifs(server=server, share=name):
+            return (server, name)
         case Iscsi():
             return (spec.portal, spec.iqn, str(spec.lun))
         case Fuse():
