@@ -51,7 +51,7 @@ class Extent:
     @contextmanager
     def _mounted(self, volume: Volume) -> Generator[int | None]:
         """The root of a mount of it, staged or, of kinds that are not, published."""
-        relative = self._where(volume)
+        relative = self.where(volume)
         if relative is None:
             yield None
             return
@@ -62,7 +62,8 @@ class Extent:
         finally:
             os.close(fd)
 
-    def _where(self, volume: Volume) -> str | None:
+    def where(self, volume: Volume) -> str | None:
+        """A place where it is mounted, relative to the kubelet's directory."""
         places = self._ground.places
         if self._staging.point(volume.id) is not None:
             return places.staging(volume.id)

@@ -66,8 +66,11 @@ def _give_below(directory: int, group: int, deadline: Deadline, depth: int) -> N
 
 def _give(fd: int, group: int) -> None:
     """By its descriptor, which may be O_PATH: what a name leads to may have changed."""
-    mode = os.fstat(fd).st_mode
+    found = os.fstat(fd)
+    mode = found.st_mode
     wanted = _DIRECTORY_BITS if stat.S_ISDIR(mode) else _FILE_BITS
+    if found.st_gid == group and mode & wanted == wanted:
+        return  # so that a walk cut short gets further the next time
     path = Path(f"/proc/thread-self/fd/{fd}")
     os.chown(path, -1, group)
     path.chmod(stat.S_IMODE(mode) | wanted)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from ringbolt.linux.mount import umount_below
-from ringbolt.linux.openat2 import mkdir_below, open_below
+from ringbolt.linux.openat2 import BELOW, RESOLVE_NO_XDEV, mkdir_below, open_below, openat2
 from ringbolt.volumes.errors import InvalidError
 from ringbolt.volumes.volume import Namespace, VolumeId
 from ringbolt.volumes.wellformed import check_relative
@@ -129,6 +129,18 @@ class Spot:
     def fd(self, flags: int = os.O_PATH) -> int:
         """Open what is there, the top of what is mounted there. Raises OSError."""
         return open_below(self.parent, self.name, flags)
+
+    def is_mount(self) -> bool:
+        """Whether anything is mounted there; asks no file system, so it cannot hang."""
+        try:
+            os.close(openat2(self.parent, self.name, os.O_PATH, resolve=BELOW | RESOLVE_NO_XDEV))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                return True
+            raise
+        return False
 
     def unmount(self, flags: int = 0) -> bool:
         """Take off what is mounted there, one; False: nothing was. Raises OSError (EBUSY)."""

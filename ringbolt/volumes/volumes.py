@@ -34,7 +34,15 @@ from ringbolt.volumes.reconciliation import Reconciliation
 from ringbolt.volumes.records import Records
 from ringbolt.volumes.staging import Staging
 from ringbolt.volumes.status import list_volumes
-from ringbolt.volumes.volume import NO_SECRETS, Publication, Secrets, Tenant, Volume, VolumeId
+from ringbolt.volumes.volume import (
+    NO_SECRETS,
+    Publication,
+    Secrets,
+    Tenant,
+    Volume,
+    VolumeId,
+    parse_id,
+)
 from ringbolt.volumes.wellformed import check_name
 
 
@@ -79,12 +87,8 @@ class Volumes:
         Raises BusyError while it is mounted, RefusedError for data that is not ours.
         """
         with self._ground.alone(volume.id, "delete", deadline):
-            if point := self._staging.point(volume.id):
-                raise BusyError(f"{volume.id} is mounted at {point.target}: unpublish it first")
-            for record in self._ground.records.all_published():
-                if record.volume.id == volume.id:
-                    where = record.publication.target
-                    raise BusyError(f"{volume.id} is published at {where}: unpublish it first")
+            if where := self._extent.where(volume):
+                raise BusyError(f"{volume.id} is mounted at {where}: unpublish it first")
             return self._ground.backend(volume.kind).delete(volume)
 
     def stage(
@@ -154,6 +158,7 @@ class Volumes:
 
         Raises BusyError while it is published, TryAgainError, OSError.
         """
+        parse_id(volume_id)
         with self._ground.alone(volume_id, "unstage", deadline):
             if used := self._staging.users(volume_id):
                 raise BusyError(f"{volume_id} is still published at {used[0].target}")

@@ -1,0 +1,109 @@
+"""Paths that lead elsewhere: what others published CVEs about, and what we do of it."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from ringbolt.linux import mount
+from ringbolt.volumes.errors import InvalidError, VolumeError
+from ringbolt.volumes.spec import Directory, Loop
+from ringbolt.volumes.volume import VolumeId
+from tests.kernel.volumes_lab import VolumeLab, soon, volume, volume_lab
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[VolumeLab]:
+    made = volume_lab(tmp_path)
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "key").write_text("the host's")
+    yield made
+    assert (tmp_path / "secret" / "key").read_text() == "the host's"
+    assert made.mounts() == []
+    mount.umount(str(made.places.kubelet_dir))
+
+
+@contextmanager
+def flipping(path: Path, elsewhere: Path) -> Iterator[None]:
+    """Make `path` a directory and a symbolic link in turn, as fast as it goes."""
+    ended = threading.Event()
+    link, folder = path.with_name("link"), path.with_name("folder")
+    link.symlink_to(elsewhere)
+    path.mkdir()
+
+    def flip() -> None:
+        while not ended.is_set():
+            path.rename(folder)
+            link.rename(path)
+            path.rename(link)
+            folder.rename(path)
+
+    thread = threading.Thread(target=flip)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_cve_2017_1002101_and_2021_25741_a_subdirectory_swapped_for_a_link(
+    lab: VolumeLab, tmp_path: Path
+) -> None:
+    data, target = lab.root / "data", lab.target("data")
+    data.mkdir()
+    shown = 0
+    with flipping(data / "sub", tmp_path / "secret"):
+        for _ in range(150):
+            with suppress(VolumeError):
+                lab.publish(volume(Directory(str(data)), subdir="sub"), target)
+                shown += 1
+                assert not (target / "key").exists()
+            lab.unpublish(target)
+    assert shown, "the directory was never there: nothing was tried"
+
+
+def test_a_directory_volume_swapped_for_a_link(lab: VolumeLab, tmp_path: Path) -> None:
+    target = lab.target("data")
+    with flipping(lab.root / "data", tmp_path / "secret"):
+        for _ in range(150):
+            with suppress(VolumeError):
+                lab.publish(volume(Directory(str(lab.root / "data"))), target)
+                assert not (target / "key").exists()
+            lab.unpublish(target)
+
+
+def test_files_swapped_for_links_are_not_given_away(lab: VolumeLab, tmp_path: Path) -> None:
+    data, target = lab.root / "data", lab.target("data")
+    data.mkdir()
+    with flipping(data / "sub", tmp_path / "secret"):
+        for turn in range(60):
+            lab.publish(volume(Directory(str(data))), target, fs_group=5000 + turn)
+            lab.unpublish(target)
+    assert (tmp_path / "secret" / "key").stat().st_gid == 0
+    assert (tmp_path / "secret").stat().st_gid == 0
+
+
+@pytest.mark.parametrize("text", ["loop.a.b/../../secret", "../secret", "loop.a.b\n", ""])
+def test_cve_2026_3864_and_3865_an_id_is_no_path(lab: VolumeLab, text: str) -> None:
+    with pytest.raises(InvalidError):
+        lab.room.unstage(VolumeId(text), soon())
+
+
+def test_a_link_in_place_of_an_image_is_not_followed(lab: VolumeLab, tmp_path: Path) -> None:
+    image = tmp_path / "elsewhere.img"
+    image.write_bytes(bytes(1 << 20))
+    folder = lab.places.state_dir / "volumes" / "loop" / "default"
+    folder.mkdir(parents=True)
+    (folder / "data.img").symlink_to(image)
+    with pytest.raises(OSError, match="symbolic link"):
+        lab.publish(volume(Loop("data", 1 << 20)), lab.target("data"))
+    with pytest.raises(OSError, match="symbolic link"):
+        lab.room.delete(volume(Loop("data")), soon())
+    assert image.read_bytes() == bytes(1 << 20)
+    assert os.listdir(folder) == ["data.img"]  # noqa: PTH208
