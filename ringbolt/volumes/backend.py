@@ -134,6 +134,9 @@ class Encrypting(Protocol):
 class Copying(Protocol):
     """A kind whose volumes can be copied as they are at one moment."""
 
-    def snapshot(self, ask: Ask, name: str) -> Snapshot:
-        """Make a volume `name` of the same namespace, of this one's content."""
+    def snapshot(self, ask: Ask, name: str, fd: int | None) -> Snapshot:
+        """Make a volume `name` of the same namespace, of this one's content.
+
+        `fd` is as in `Growing`. Raises ConflictError: there is one, NotAvailableError, FullError.
+        """
         ...

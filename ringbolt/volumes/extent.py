@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ringbolt.linux import block
+from ringbolt.linux import block, btrfs
 from ringbolt.linux.mount import MountPoint
 from ringbolt.linux.statfs import FileSystem, statfs
 from ringbolt.volumes import hanging
@@ -45,11 +45,11 @@ class Extent:
         backend = self._ground.backend(ask.volume.kind)
         if not isinstance(backend, Growing):
             raise NotAvailableError(f"{ask.volume.kind.value} volumes do not grow")
-        with self._mounted(ask.volume) as fd:
+        with self.mounted(ask.volume) as fd:
             return backend.expand(ask, size, fd)
 
     @contextmanager
-    def _mounted(self, volume: Volume) -> Generator[int | None]:
+    def mounted(self, volume: Volume) -> Generator[int | None]:
         """The root of a mount of it, staged or, of kinds that are not, published."""
         relative = self.where(volume)
         if relative is None:
@@ -93,9 +93,26 @@ def _stats(spot: Spot, point: MountPoint) -> Stats:
             with open(f"/proc/thread-self/fd/{fd}", "rb") as device:  # noqa: PTH123
                 size = block.size(device.fileno())
             return Stats(size, size, 0, 0, 0, 0, abnormal)
-        return _of(statfs(fd), abnormal)
+        return _limited(_of(statfs(fd), abnormal), fd, point)
     finally:
         os.close(fd)
+
+
+def _limited(whole: Stats, fd: int, point: MountPoint) -> Stats:
+    """A btrfs tells of all that it has; a subvolume may have a part of it only."""
+    if point.fstype != "btrfs":
+        return whole
+    root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+    try:
+        use = btrfs.read_use(btrfs.file_system_uuid(root), btrfs.subvolume_number(root))
+    except FileNotFoundError:  # quotas are off
+        return whole
+    finally:
+        os.close(root)
+    if use.limit is None:
+        return whole
+    left = max(0, min(use.limit - use.referenced, whole.bytes_available))
+    return replace(whole, bytes_total=use.limit, bytes_used=use.referenced, bytes_available=left)
 
 
 def _of(found: FileSystem, abnormal: str) -> Stats:

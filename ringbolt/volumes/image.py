@@ -30,7 +30,7 @@ from ringbolt.volumes.errors import (
 from ringbolt.volumes.host_path import open_host_path
 from ringbolt.volumes.mounts import Root
 from ringbolt.volumes.outcome import Created
-from ringbolt.volumes.spec import Encryption, Image, Kind
+from ringbolt.volumes.spec import Image, Kind
 from ringbolt.volumes.verified import Stamp, Verified
 from ringbolt.volumes.volume import Volume
 
@@ -151,8 +151,6 @@ class ImageBackend:
         """Raise InvalidError for what a read-only image cannot be."""
         if volume.block:
             raise InvalidError("an image volume is no block device")
-        if volume.encryption is not Encryption.NONE:
-            raise InvalidError("an image volume is not encrypted: its content is pinned by sha256")
 
     def create(self, ask: Ask) -> Created:
         """See that it is there."""

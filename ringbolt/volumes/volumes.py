@@ -196,8 +196,12 @@ class Volumes:
         backend = self._ground.backend(volume.kind)
         if not isinstance(backend, Copying):
             raise NotAvailableError(f"{volume.kind.value} volumes cannot be copied")
-        with self._ground.alone(volume.id, "snapshot", deadline):
-            return backend.snapshot(Ask(grant.volume, deadline, options=grant.options), name)
+        ask = Ask(grant.volume, deadline, options=grant.options)
+        with (
+            self._ground.alone(volume.id, "snapshot", deadline),
+            self._extent.mounted(grant.volume) as fd,
+        ):
+            return backend.snapshot(ask, name, fd)
 
     def reconcile(self) -> Reconciled:
         """Bring what a killed process or a reboot left to the state it should have; at start.
