@@ -5,6 +5,7 @@ Between processes it is flock(2) on a file in the run directory; the kernel lets
 becomes of the process, and the last holder removes the file.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -18,6 +19,7 @@ from ringbolt.volumes.deadline import Deadline
 from ringbolt.volumes.errors import TryAgainError
 from ringbolt.volumes.outcome import LockStatus
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _PAUSE_S = 0.02
 """Between tries for what another process holds: flock(2) knows no deadline."""
 
@@ -39,13 +41,8 @@ class Locks:
         """
         self._take(what, call, deadline)
         try:
-            fd = self._lock_file(what, deadline)
-            try:
+            with self._alone_on_node(what, deadline):
                 yield
-            finally:
-                with suppress(FileNotFoundError):
-                    self._path(what).unlink()
-                os.close(fd)
         finally:
             with self._free:
                 del self._held[what]
@@ -74,6 +71,23 @@ class Locks:
                     age = time.monotonic() - held[1]
                     raise TryAgainError(f"{what}: {held[0]} has been at it for {age:.0f} s")
             self._held[what] = (call, time.monotonic())
+
+    @contextmanager
+    def _alone_on_node(self, what: str, deadline: Deadline) -> Generator[None]:
+        try:
+            fd = self._lock_file(what, deadline)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            # A volume must come off a node whose disk is full; the agent alone serves calls.
+            yield
+            return
+        try:
+            yield
+        finally:
+            with suppress(FileNotFoundError):
+                self._path(what).unlink()
+            os.close(fd)
 
     def _lock_file(self, what: str, deadline: Deadline) -> int:
         path = self._path(what)

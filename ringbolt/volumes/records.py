@@ -137,9 +137,13 @@ def _write(path: Path, text: dict[str, Any]) -> None:
     aside = path.with_suffix(f".{os.getpid()}")
     flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(aside, flags, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
-        json.dump(text, file, ensure_ascii=False)
-    aside.rename(path)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
+            json.dump(text, file, ensure_ascii=False)
+        aside.rename(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def _read(path: Path) -> dict[str, Any]:

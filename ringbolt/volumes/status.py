@@ -6,19 +6,26 @@ Looks and changes nothing; takes no lock, so a hung call does not hide the other
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
+from ringbolt.linux.mount import MountPoint
 from ringbolt.volumes.backend import Listing
+from ringbolt.volumes.errors import DeadlineError
 from ringbolt.volumes.ground import Ground
 from ringbolt.volumes.mounts import Mounts
 from ringbolt.volumes.outcome import PublicationStatus, State, VolumeStatus
+from ringbolt.volumes.paths import Spot
 from ringbolt.volumes.records import Published
 from ringbolt.volumes.spec import Kind
 from ringbolt.volumes.staging import Staging
+from ringbolt.volumes.standing import read_root
 from ringbolt.volumes.volume import Volume, VolumeId
 
 
-def list_volumes(ground: Ground, staging: Staging) -> tuple[VolumeStatus, ...]:
-    """All of them, in the order of their ids. Raises OSError."""
+def list_volumes(
+    ground: Ground, staging: Staging, *, probe: bool = False
+) -> tuple[VolumeStatus, ...]:
+    """All of them, in the order of their ids; `probe`: see whether they answer. Raises OSError."""
     mounts = Mounts.look()
     found: dict[VolumeId, VolumeStatus] = {}
     for volume in _lying(ground):
@@ -31,7 +38,7 @@ def list_volumes(ground: Ground, staging: Staging) -> tuple[VolumeStatus, ...]:
     for record in ground.records.all_published():
         volume_id = record.volume.id
         status = found.get(volume_id) or _status(ground, volume_id, record.volume)
-        shown = (*status.publications, _publication(ground, record, mounts))
+        shown = (*status.publications, _publication(ground, record, mounts, probe=probe))
         found[volume_id] = replace(status, publications=shown)
     return tuple(found[volume_id] for volume_id in sorted(found))
 
@@ -56,14 +63,21 @@ def _status(ground: Ground, volume_id: VolumeId, volume: Volume | None) -> Volum
     )
 
 
-def _publication(ground: Ground, record: Published, mounts: Mounts) -> PublicationStatus:
+def _publication(
+    ground: Ground, record: Published, mounts: Mounts, *, probe: bool
+) -> PublicationStatus:
     place = record.publication
     points = mounts.at(ground.places.shown(place.target))
-    states = {0: State.MISSING, 1: State.MOUNTED}
-    return PublicationStatus(
-        place.target,
-        place.tenant,
-        place.readonly,
-        states.get(len(points), State.STACKED),
-        record.since,
-    )
+    state = {0: State.MISSING, 1: State.MOUNTED}.get(len(points), State.STACKED)
+    if points and probe and not _answers(ground, place.target, points[-1]):
+        state = State.CORRUPT
+    return PublicationStatus(place.target, place.tenant, place.readonly, state, record.since)
+
+
+def _answers(ground: Ground, target: Path, point: MountPoint) -> bool:
+    try:
+        with Spot.open(ground.places, ground.places.relative(target)) as spot:
+            read_root(spot, point)
+    except (OSError, DeadlineError):
+        return False
+    return True

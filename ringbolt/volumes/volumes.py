@@ -13,7 +13,7 @@ from pathlib import Path
 from ringbolt.volumes import guard, standing
 from ringbolt.volumes.backend import Ask, Backend, Copying
 from ringbolt.volumes.deadline import Deadline
-from ringbolt.volumes.errors import BusyError, NotAvailableError, VolumeError
+from ringbolt.volumes.errors import BusyError, DeadlineError, NotAvailableError, VolumeError
 from ringbolt.volumes.extent import Extent, with_size
 from ringbolt.volumes.ground import Ground, table_of
 from ringbolt.volumes.locks import Locks
@@ -148,8 +148,11 @@ class Volumes:
             volume_id = record.volume.id if record else self._staging.shown_at(target)
             if volume_id is not None:
                 held.enter_context(self._ground.alone(volume_id, f"unpublish {target}", deadline))
-            count = self._clear(target, remove=remove)
+            count, lazily = self._clear(target, remove=remove)
             unstaged, remarks = self._let_go(volume_id, record.volume if record else None)
+            if lazily:
+                remarks = (*remarks, f"{target} hung and was only detached")
+                self._ground.quarantine(volume_id or VolumeId(str(target)), remarks[-1])
             self._ground.records.drop_published(target)
         return Unpublished(target, volume_id, count, unstaged, remarks)
 
@@ -204,27 +207,31 @@ class Volumes:
             return backend.snapshot(ask, name, fd)
 
     def reconcile(self) -> Reconciled:
-        """Bring what a killed process or a reboot left to the state it should have; at start.
+        """Bring what a killed process or a reboot left to the state it should have.
 
+        For the start; harmless at any time, for what could not be unstaged when it should have.
         Mounts decide, then records. Data is never deleted, only told of. Raises OSError.
         """
         return Reconciliation(self._ground, self._staging).run()
 
-    def list(self) -> tuple[VolumeStatus, ...]:
-        """Volumes that are mounted or lie in our own directories, by their ids. Raises OSError."""
-        return list_volumes(self._ground, self._staging)
+    def list(self, *, probe: bool = False) -> tuple[VolumeStatus, ...]:
+        """Volumes that are mounted or lie in our own directories, by their ids. Raises OSError.
 
-    def _clear(self, target: Path, *, remove: bool) -> int:
+        `probe` looks whether mounts answer, which takes a process for each that could hang.
+        """
+        return list_volumes(self._ground, self._staging, probe=probe)
+
+    def _clear(self, target: Path, *, remove: bool) -> standing.Unmounted:
         places = self._ground.places
         try:
             with Spot.open(places, places.relative(target)) as spot:
-                count = standing.unmount_all(spot).number
+                done = standing.unmount_all(spot)
                 guard.take_off(spot)
                 if remove:
                     spot.remove()
-                return count
+                return done
         except FileNotFoundError:
-            return 0
+            return standing.Unmounted(0)
 
     def _let_go(
         self, volume_id: VolumeId | None, volume: Volume | None
@@ -238,8 +245,8 @@ class Volumes:
             return False, ()
         try:
             return self._unstage_unused(volume_id), ()
-        except BusyError as error:
-            return False, (str(error),)
+        except (BusyError, DeadlineError) as error:
+            return False, (f"{volume_id} stays staged for now: {error}",)
 
     def _undo_stage(self, volume_id: VolumeId) -> None:
         """What does not go now, goes with the next call or at the next start."""

@@ -11,6 +11,7 @@ from ringbolt.linux import mount
 from ringbolt.volumes import hanging
 from ringbolt.volumes.deadline import Deadline
 from ringbolt.volumes.errors import DeadlineError, TryAgainError
+from ringbolt.volumes.outcome import State
 from ringbolt.volumes.spec import Tmpfs
 from tests.kernel.volumes_lab import VolumeLab, soon, volume, volume_lab
 
@@ -59,6 +60,19 @@ def test_a_dead_mount_is_taken_off(lab: VolumeLab) -> None:
         pass
     assert lab.unpublish(target).unmounted == 1
     target.rmdir()
+
+
+def test_a_dead_publication_is_listed_as_such(lab: VolumeLab) -> None:
+    target = lab.target("scratch")
+    lab.publish(MEMORY, target)
+    (before,) = lab.room.list(probe=True)
+    assert before.publications[0].state is State.MOUNTED
+    mount.umount(str(target))
+    with unserved(target):
+        pass
+    (after,) = lab.room.list(probe=True)
+    assert after.publications[0].state is State.CORRUPT
+    lab.unpublish(target)
 
 
 def test_a_hung_mount_is_told_of_and_taken_off_when_asked(lab: VolumeLab) -> None:
