@@ -23,7 +23,7 @@ from daemon.departures import Departures
 from daemon.directory_watch import DirectoryWatch
 from daemon.endpoint import Endpoint, unlink_leftovers
 from daemon.examinations import Examinations
-from daemon.exec_door import measured, open_cni_door
+from daemon.exec_door import measured, open_cni_door, open_volume_door
 from daemon.exec_server import ExecServer
 from daemon.frame import Kind
 from daemon.holders import Holders
@@ -40,9 +40,11 @@ from daemon.registration import KubeletSocket, PluginsRegistry, Route
 from daemon.reload import ConfigFile
 from daemon.streams import Streams
 from daemon.supply import Supply
+from daemon.volume_care import VolumeCare
 from ringbolt.devices.resource import Resource, ResourceName
 from ringbolt.devices.scan import Scanner
 from ringbolt.network.network import Network
+from ringbolt.volumes.paths import Places
 
 _log = structlog.get_logger()
 
@@ -104,8 +106,14 @@ class Agent:
         self._network = LateNetwork(self._open_network)
         self._keeper = InstallKeeper(options.state_dir, self._watch)
         self._care = NetworkCare(self._network, options.run_dir, self._metrics.network)
-        door = measured(open_cni_door(self._network), self._metrics.network)
-        self._exec_server = ExecServer(options.socket, {Kind.CNI: door})
+        places = Places(options.run_dir, options.state_dir, options.kubelet_dir)
+        self._volumes = VolumeCare(places)
+        doors = {
+            Kind.CNI: open_cni_door(self._network),
+            Kind.FLEXVOLUME: open_volume_door(self._volumes),
+        }
+        timed = {kind: measured(door, self._metrics.network) for kind, door in doors.items()}
+        self._exec_server = ExecServer(options.socket, timed)
         self._tasks = asyncio.TaskGroup()
 
     def _open_network(self) -> Network:
@@ -128,6 +136,7 @@ class Agent:
                 self._endless(self._exec_server.run(), "exec calls"),
                 self._endless(self._care.run(), "pods' networks"),
                 self._endless(self._keeper.run(), "what was installed"),
+                self._endless(self._volumes.run(), "pods' volumes"),
             ]
             for route in self._routes.values():  # also of resources that are configured no more
                 unlink_leftovers(route.directory)
@@ -179,6 +188,7 @@ class Agent:
         """Start, stop and keep endpoints; the others' streams notice nothing."""
         self._inventory.adopt(config.resources)
         self._care.adopt(config.network)
+        self._volumes.adopt(config.volumes)
         wanted = {resource.name: resource for resource in config.resources}
         route = self._routes[config.kubelet.registration]
         ended = {

@@ -3,21 +3,29 @@
 The only place that knows both a frame and the doors' own values.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Protocol
 
 from cni import call as cni_call
 from cni import door as cni_door
 from daemon import frame
 from daemon.network_metrics import NetworkMetrics
 from daemon.spool import container_key
+from flexvolume import call as volume_call
+from flexvolume import door as volume_door
+from ringbolt.volumes.deadline import Deadline
 
 _PER_CONTAINER = frozenset({"ADD", "CHECK", "DEL"})
 _COMMANDS = frozenset({"ADD", "CHECK", "DEL", "GC", "STATUS", "VERSION"})
 _QUICK = frozenset({"STATUS", "VERSION"})
 _LIMITS_S = {"DEL": 9.0, "STATUS": 0.18, "VERSION": 0.18}
 _LIMIT_S = 19.0  # a second before the launcher gives up, so that it hears why
+_VOLUME_LIMIT_S = 105.0
+_VOLUME_S = 95.0
+"""For the room, so that what it says of a call that takes too long is heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,11 @@ class Outcome:
 
     answer: frame.Answer
     facts: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def done(self) -> bool:
+        """Whether the caller has what it asked for; FlexVolume's exit code is always 0."""
+        return self.answer.code == 0 and "error" not in self.facts
 
 
 Door = Callable[[frame.Call, int | None], Outcome]
@@ -43,19 +56,45 @@ def open_cni_door(network: cni_door.Network) -> Door:
     return serve
 
 
+class VolumeSource(Protocol):
+    """Who has the room of volumes."""
+
+    def room(self) -> volume_door.Room:
+        """The room, opened now if it was not. Raises OSError."""
+        ...
+
+
+def open_volume_door(volumes: VolumeSource) -> Door:
+    """The FlexVolume door to this room."""
+
+    def serve(call: frame.Call, _netns_fd: int | None) -> Outcome:
+        asked = volume_call.Call(call.arguments[1:], call.environment)
+        reply = volume_door.handle(asked, volumes.room, Deadline.after(_VOLUME_S))
+        return Outcome(frame.Answer(0, reply.stdout), reply.facts)
+
+    return serve
+
+
 def measured(door: Door, metrics: NetworkMetrics) -> Door:
     """The same door, whose time for each call is kept."""
 
     def serve(call: frame.Call, netns_fd: int | None) -> Outcome:
         started = monotonic()
         outcome = door(call, netns_fd)
-        word = call.environment.get("CNI_COMMAND", "")
-        command = word if word in _COMMANDS else "other"
         took = monotonic() - started
-        metrics.exec_called(call.kind.name.lower(), command, took, failed=outcome.answer.code != 0)
+        command, result = _measure(call, outcome)
+        metrics.exec_called(call.kind.name.lower(), command, took, result)
         return outcome
 
     return serve
+
+
+def _measure(call: frame.Call, outcome: Outcome) -> tuple[str, str]:
+    """What was called and what came of it, in words that are few."""
+    if call.kind is frame.Kind.FLEXVOLUME:
+        return outcome.facts["call"], outcome.facts["outcome"]
+    word = call.environment.get("CNI_COMMAND", "")
+    return word if word in _COMMANDS else "other", "ok" if outcome.done else "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +112,9 @@ class Treatment:
 
 def treatment(call: frame.Call) -> Treatment:
     """How this call is queued."""
-    if call.kind is not frame.Kind.CNI:
-        return Treatment(limit_s=100.0)
+    if call.kind is frame.Kind.FLEXVOLUME:
+        target = volume_door.target_of(call.arguments[1:])
+        return Treatment(key=os.path.normpath(target) if target else "", limit_s=_VOLUME_LIMIT_S)
     command = call.environment.get("CNI_COMMAND", "")
     container_id = call.environment.get("CNI_CONTAINERID", "")
     return Treatment(

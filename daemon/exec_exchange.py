@@ -9,6 +9,7 @@ from time import monotonic
 from daemon import exec_socket, frame
 from daemon.exec_door import Outcome
 from daemon.lean import structlog
+from flexvolume.door import target_of
 
 _log = structlog.get_logger()
 
@@ -45,12 +46,7 @@ class Exchange:
         """Tell the caller that its call is not tried, or not waited for, and log it."""
         if not self.answer(frame.encode_refusal(reason)):
             return
-        variables = self.call.environment
-        named = {
-            "command": variables.get("CNI_COMMAND", ""),
-            "container_id": variables.get("CNI_CONTAINERID", ""),
-        }
-        _log.warning("exec call refused", reason=reason, **named)
+        _log.warning("exec call refused", reason=reason, **named(self.call))
 
     def close(self) -> None:
         """Close the namespace, for the door is done with it; hang up on who was not answered."""
@@ -66,7 +62,7 @@ class Exchange:
         """The one line of a call; a STATUS that is well comes every 5 s and tells nothing."""
         now = monotonic()
         started = self.started or now
-        done = outcome.answer.code == 0
+        done = outcome.done
         quiet = done and outcome.facts.get("command") in ("STATUS", "VERSION")
         _log.log(
             level_of(done=done, quiet=quiet),
@@ -77,6 +73,18 @@ class Exchange:
             took_ms=round((now - started) * 1000, 2),
             **outcome.facts,
         )
+
+
+def named(call: frame.Call) -> dict[str, str]:
+    """What tells a call from others in a log: who and where, never an option."""
+    if call.kind is frame.Kind.FLEXVOLUME:
+        target = target_of(call.arguments[1:])
+        return {"call": next(iter(call.arguments[1:2]), "")[:40], "target": target}
+    variables = call.environment
+    return {
+        "command": variables.get("CNI_COMMAND", ""),
+        "container_id": variables.get("CNI_CONTAINERID", ""),
+    }
 
 
 def level_of(*, done: bool, quiet: bool = False) -> int:

@@ -17,11 +17,15 @@ class FullError(Exception):
 
 
 class Lane:
-    """At most `threads` run jobs at a time; at most `limit` jobs are in it."""
+    """At most `threads` run jobs at a time.
 
-    def __init__(self, *, threads: int, limit: int) -> None:
+    At most `limit` jobs are in it, and at most `behind` of one key wait.
+    """
+
+    def __init__(self, *, threads: int, limit: int, behind: int | None = None) -> None:
         self._threads = threads
         self._limit = limit
+        self._most_behind = limit if behind is None else behind
         self._turn = threading.Lock()
         self._ready: deque[tuple[str, Job]] = deque()
         self._behind: dict[str, deque[Job]] = {}
@@ -36,9 +40,12 @@ class Lane:
         with self._turn:
             if self._count >= self._limit:
                 raise FullError(f"{self._count} calls wait already")
+            behind = self._behind.get(key) if key else None
+            if behind is not None and len(behind) >= self._most_behind:
+                raise FullError(f"one like it has not ended yet, and {len(behind)} wait for that")
             self._count += 1
-            if key and key in self._behind:
-                self._behind[key].append(job)
+            if behind is not None:
+                behind.append(job)
                 return
             if key:
                 self._behind[key] = deque()

@@ -32,6 +32,10 @@ from daemon.spool import Spool, key_of, read_frame
 THREADS = 4
 _INTAKE = THREADS + 2
 """One of them serves what is quick, and one is always there to take the next call."""
+VOLUME_THREADS = 128
+"""More than pods on a node: a volume whose server is gone keeps its own calls waiting, no other."""
+_VOLUME_BEHIND = 2
+"""Of one target; a kubelet makes no call before its last has ended, but it may be started anew."""
 _OVER = frozenset({errno.EINVAL, errno.EBADF})
 _NO_DESCRIPTOR_S = 0.1
 CALLS_MAX = 1024
@@ -54,6 +58,7 @@ class ExecServer:
         self.spool = Spool(path.parent / "spool")
         self._lane = Lane(threads=THREADS, limit=CALLS_MAX)
         self._quick = Lane(threads=1, limit=CALLS_MAX)
+        self._volumes = Lane(threads=VOLUME_THREADS, limit=CALLS_MAX, behind=_VOLUME_BEHIND)
         self._tasks = set[asyncio.Task[None]]()
         self._turn = threading.Lock()
         self._calls = 0
@@ -194,7 +199,10 @@ class ExecServer:
         except (frame.FrameError, EOFError, OSError, RuntimeError) as error:
             self._turn_away(connection, received, str(error))
             return
-        self._have_served(exchange)
+        if exchange.call.kind is Kind.FLEXVOLUME:  # it may hang, and this thread takes calls
+            threading.Thread(target=self._have_served, args=(exchange,), daemon=True).start()
+        else:
+            self._have_served(exchange)
 
     def _count(self) -> bool:
         """Count one call more, unless there are too many."""
@@ -244,6 +252,8 @@ class ExecServer:
         plan = treatment(exchange.call)
         self._deadlines.add(exchange, plan.limit_s)
         lane = self._quick if plan.quick else self._lane
+        if exchange.call.kind is Kind.FLEXVOLUME:
+            lane = self._volumes
         try:
             lane.put(plan.key, partial(self._serve, exchange, plan))
         except FullError as error:

@@ -34,7 +34,7 @@ class NetworkMetrics:
         )
         self._calls = Histogram(
             "ringbolt_exec_call_seconds",
-            "Time that the agent works at an exec call of a runtime",
+            "Time that the agent works at an exec call of a runtime or kubelet",
             ["kind", "command", "result"],
             buckets=_SECONDS,
             registry=registry,
@@ -63,7 +63,6 @@ class NetworkMetrics:
         """An attachment was taken back."""
         self._reclaimed.labels(network).inc()
 
-    def exec_called(self, kind: str, command: str, seconds: float, *, failed: bool) -> None:
+    def exec_called(self, kind: str, command: str, seconds: float, result: str) -> None:
         """An exec call was served."""
-        result = "failed" if failed else "ok"
         self._calls.labels(kind, command, result).observe(seconds)

@@ -429,10 +429,17 @@ static const char *const WHY_AGAIN[] = {
     [SLOW] = AGAIN("the agent did not answer in time; its log says what it waits for"),
 };
 
+#define FAILURE(reason) "{\"status\":\"Failure\",\"message\":\"ringbolt: " reason "\"}\n"
+
+static const char *const WHY_FAILURE[] = {
+    [ABSENT] = FAILURE("the agent is away; is its pod or service running on this node?"),
+    [BROKEN] = FAILURE("the agent ended during the call; its log says why"),
+    [REFUSED] = FAILURE("the agent takes no call now: too many wait, or it is of another version"),
+    [SLOW] = FAILURE("the agent did not answer in time; its log says what it waits for"),
+};
+
 static int alone(enum outcome outcome) {
-  if (verb == &VOLUME)
-    return say(0, "{\"status\":\"Failure\",\"message\":\"ringbolt: the agent does not answer; "
-                  "is its pod or service running on this node?\"}\n");
+  if (verb == &VOLUME) return say(0, WHY_FAILURE[outcome]);
   if (same(command, "VERSION"))
     return say(0, "{\"cniVersion\":\"1.1.0\",\"supportedVersions\":[\"" VERSIONS("\",\"") "\"]}\n");
   if (same(command, "STATUS"))
@@ -446,20 +453,31 @@ static int alone(enum outcome outcome) {
 
 static int fail_reading(const char *reason) {
   if (verb == &VOLUME)
-    return say(0, "{\"status\":\"Failure\",\"message\":\"ringbolt: too many or too long arguments\"}\n");
+    return say(0, FAILURE("too many or too long arguments"));
   say(1, "{\n    \"code\": 5,\n    \"msg\": \"ringbolt: ");
   say(1, reason);
   return say(1, "\"\n}");
 }
 
+/* `init` is called under a lock that all of a kubelet's volumes wait for, and by controllers on nodes
+ * without an agent. What the rest would do is never done here: flexvolume/door.py says why. */
+#define INIT "{\"status\":\"Success\",\"capabilities\":{\"attach\":false,\"fsGroup\":false," \
+             "\"supportsMetrics\":true,\"requiresFSResize\":true}}\n"
+static const char *const NEVER_SUPPORTED[] = {
+    "getvolumename", "attach", "waitforattach", "isattached", "detach",
+    "mountdevice", "unmountdevice", "expandvolume", 0,
+};
+
+static int answer_volume_at_once(const char *call) {
+  if (same(call, "init")) return say(0, INIT);
+  for (int i = 0; NEVER_SUPPORTED[i]; i++)
+    if (same(call, NEVER_SUPPORTED[i])) return say(0, "{\"status\":\"Not supported\"}\n");
+  return -1;
+}
+
 /* What needs no agent, ever: -1 if the call does. */
 static int answer_at_once(int argc, char **argv) {
-  if (verb == &VOLUME) {
-    if (argc > 1 && same(argv[1], "init"))
-      return say(0, "{\"status\":\"Success\",\"capabilities\":{\"attach\":false}}\n");
-    if (argc > 1 && same(argv[1], "getvolumename")) return say(0, "{\"status\":\"Not supported\"}\n");
-    return -1;
-  }
+  if (verb == &VOLUME) return argc > 1 ? answer_volume_at_once(argv[1]) : -1;
   if (*command) return -1;
   const char *about = "CNI plugin ringbolt\nCNI protocol versions supported: " VERSIONS(", ") "\n";
   return print(2, about, length(about)) ? 0 : 1;

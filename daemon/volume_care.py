@@ -1,0 +1,80 @@
+"""Has the room of volumes as configured, and has it put right what it finds at the start.
+
+Nothing is decided here. What stands at the start is looked at in a thread of its own: a mount whose
+server is gone may hang it, and must hang neither the agent nor its end.
+"""
+
+import asyncio
+import threading
+
+from daemon.lean import structlog
+from daemon.options import VolumeOptions
+from daemon.volume_policy import volume_policy
+from ringbolt.volumes.errors import VolumeError
+from ringbolt.volumes.kinds import all_kinds, open_volumes
+from ringbolt.volumes.outcome import Reconciled
+from ringbolt.volumes.paths import Places
+from ringbolt.volumes.policy import Policy
+from ringbolt.volumes.setting import Setting, write_setting
+from ringbolt.volumes.volumes import Volumes
+
+_log = structlog.get_logger()
+
+
+class VolumeCare:
+    """The room of one agent."""
+
+    def __init__(self, places: Places) -> None:
+        self._setting = Setting(places, Policy())
+        self._turn = threading.Lock()
+        self._opened: Volumes | None = None
+
+    def room(self) -> Volumes:
+        """The room, opened by the first who needs it. Raises OSError."""
+        with self._turn:
+            if self._opened is None:
+                self._opened = open_volumes(self._setting)
+            return self._opened
+
+    def adopt(self, options: VolumeOptions | None) -> None:
+        """Allow what the configuration does from now on; what is mounted stays."""
+        self._setting = Setting(self._setting.places, volume_policy(options))
+        with self._turn:
+            if self._opened:
+                self._opened.adopt(self._setting.policy, all_kinds(self._setting))
+        try:
+            write_setting(self._setting)
+        except OSError as error:
+            _log.warning("`python -m flexvolume` cannot serve beside the agent", error=str(error))
+
+    async def run(self) -> None:
+        """Put right what is left of a killed agent or a reboot; then only be there."""
+        threading.Thread(target=self._look, name="volumes", daemon=True).start()
+        await asyncio.Event().wait()
+
+    def _look(self) -> None:
+        try:
+            self._tell_lacks()
+            _tell(self.room().reconcile())
+        except (VolumeError, OSError) as error:
+            _log.error("volumes were not looked at", error=str(error))
+
+    def _tell_lacks(self) -> None:
+        wanted = {kind for rule in self._setting.policy.rules for kind in rule.kinds}
+        for backend in all_kinds(self._setting):
+            if backend.kind in wanted and (lack := backend.lacks()):
+                _log.warning("this node lacks", lack=f"{backend.kind.value} volumes: {lack}")
+
+
+def _tell(found: Reconciled) -> None:
+    """One line for each thing that was put right, or that somebody should look at."""
+    for target in found.guards:
+        _log.warning("volume: guard taken off", target=str(target), reason="nothing is mounted")
+    for target in found.dropped:
+        _log.warning("volume: record dropped", target=str(target), reason="nothing is mounted")
+    for volume_id in found.unstaged:
+        _log.warning("volume: unstaged", volume_id=volume_id, reason="no pod uses it")
+    for target in found.orphans:
+        _log.warning("volume: mounted, though nothing is remembered of it", target=str(target))
+    for words in found.remarks:
+        _log.warning("volume: could not be looked at", reason=words)
