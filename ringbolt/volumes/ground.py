@@ -2,17 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ringbolt.volumes.backend import Backend, Encrypting
+from ringbolt.volumes.credentials import Credentials
 from ringbolt.volumes.deadline import Deadline
 from ringbolt.volumes.errors import NotAvailableError
 from ringbolt.volumes.locks import Locks
 from ringbolt.volumes.paths import Places
 from ringbolt.volumes.policy import Grant, Policy, permit
 from ringbolt.volumes.records import Records
-from ringbolt.volumes.spec import Encryption, Kind
-from ringbolt.volumes.volume import Tenant, Volume, VolumeId
+from ringbolt.volumes.spec import BY_SECRETS, Encryption, Kind
+from ringbolt.volumes.volume import NO_SECRETS, Secrets, Tenant, Volume, VolumeId
 
 
 def table_of(backends: Iterable[Backend]) -> Mapping[Kind, Backend]:
@@ -39,13 +40,19 @@ class Ground:
             raise NotAvailableError(f"this node has no {kind.value} volumes: {lacks}")
         return backend
 
-    def grant(self, volume: Volume, tenant: Tenant) -> Grant:
-        """What the policy and the kind allow. Raises what `Volumes.validate` does."""
+    def grant(self, volume: Volume, tenant: Tenant, secrets: Secrets = NO_SECRETS) -> Grant:
+        """What the policy and the kind allow, the volume marked by the secrets it is mounted with.
+
+        Raises what `Volumes.validate` does.
+        """
         backend = self.backend(volume.kind)
         _check_encryption(volume, backend)
         grant = permit(self.policy, volume, tenant, backend.options)
         backend.validate(grant.volume)
-        return grant
+        if volume.kind not in BY_SECRETS:
+            return grant
+        mark = Credentials(self.places.run_dir).mark(secrets)
+        return replace(grant, volume=replace(grant.volume, credential=mark))
 
     def quarantine(self, volume_id: VolumeId, why: str) -> None:
         """Tell of a volume that the kernel may still be busy with, until it is mounted again."""

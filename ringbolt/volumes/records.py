@@ -200,6 +200,7 @@ def _of_volume(volume: Volume) -> dict[str, Any]:
         "readonly": volume.readonly,
         "block": volume.block,
         "instance": volume.instance,
+        "credential": volume.credential,
     }
 
 
@@ -216,4 +217,5 @@ def _to_volume(found: dict[str, Any]) -> Volume:
         bool(found["readonly"]),
         bool(found["block"]),
         found["instance"],
+        found.get("credential", ""),
     )

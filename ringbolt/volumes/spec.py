@@ -238,6 +238,16 @@ def size_of(spec: Spec) -> int | None:
     return spec.size if isinstance(spec, Tmpfs | Loop | Subvolume | Overlay) else None
 
 
+BY_NAMESPACE = frozenset({Kind.NFS, Kind.CIFS, Kind.ISCSI, Kind.FUSE})
+"""Kinds whose mounts have the rights of those that they were made for."""
+
+BY_SECRETS = frozenset({Kind.CIFS, Kind.FUSE})
+"""Of those, the kinds of which there may be several mounts at once, by different passwords."""
+
+BY_OPTIONS = frozenset({Kind.NFS, Kind.CIFS, Kind.FUSE})
+"""And by different options."""
+
+
 def identity_of(spec: Spec) -> tuple[str, ...]:
     """What tells a volume from others of its kind that users do not name."""
     match spec:
@@ -250,7 +260,7 @@ def identity_of(spec: Spec) -> tuple[str, ...]:
         case Nfs(server=server, path=name) | Cifs(server=server, share=name):
             return (server, name)
         case Iscsi():
-            return (spec.portal, spec.iqn, str(spec.lun))
+            return (spec.iqn, str(spec.lun))
         case Fuse():
             return (spec.helper, spec.source)
         case Tmpfs() | Loop() | Subvolume() | Overlay():

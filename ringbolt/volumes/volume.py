@@ -13,6 +13,8 @@ from typing import NewType
 
 from ringbolt.volumes.errors import InvalidError
 from ringbolt.volumes.spec import (
+    BY_NAMESPACE,
+    BY_OPTIONS,
     Encryption,
     Kind,
     Loop,
@@ -43,7 +45,8 @@ class Volume:
     `namespace` scopes names that users give. `subdir` is relative to the volume's root; it must
     exist. `options` are mount options, one each, `name` or `name=value`. `readonly`: for every
     publication. `block`: the raw device, published onto a file. `instance` tells apart those that
-    live for one publication only: `<pod uid>/<volume's name in the pod>`.
+    live for one publication only: `<pod uid>/<volume's name in the pod>`. `credential` those that
+    are mounted with different secrets, a mark that tells nothing of them.
     """
 
     spec: Spec
@@ -54,6 +57,7 @@ class Volume:
     readonly: bool = False
     block: bool = False
     instance: str = ""
+    credential: str = ""
 
     def __post_init__(self) -> None:
         if not _NAMESPACE.fullmatch(self.namespace):
@@ -80,12 +84,17 @@ class Volume:
         """What tells it from every other volume of this node.
 
         Names of users stay readable, all else is hashed. Neither a kind nor a namespace has a dot,
-        so no two volumes meet in one id.
+        so no two volumes meet in one id. What is mounted with a namespace's rights, passwords or
+        keys is that namespace's alone.
         """
         spec = self.spec
         if isinstance(spec, Loop | Subvolume) or (isinstance(spec, Overlay) and spec.name):
             return VolumeId(f"{self.kind.value}.{self.namespace}.{spec.name}")
         parts = (self.instance,) if is_ephemeral(spec) else identity_of(spec)
+        if self.kind in BY_NAMESPACE or self.encryption is not Encryption.NONE:
+            parts = (*parts, self.namespace, self.encryption.value, self.credential)
+        if self.kind in BY_OPTIONS:
+            parts = (*parts, *sorted(set(self.options)))
         text = "\0".join(parts).encode("utf-8", "surrogateescape")
         return VolumeId(f"{self.kind.value}.{hashlib.sha256(text).hexdigest()[:_HASHED_DIGITS]}")
 

@@ -76,8 +76,8 @@ class Volumes:
 
         Raises what `validate` does, FullError, MismatchError, NotFoundError, TryAgainError.
         """
-        grant = self._ground.grant(volume, tenant)
-        with self._ground.alone(volume.id, "create", deadline):
+        grant = self._ground.grant(volume, tenant, secrets)
+        with self._ground.alone(grant.volume.id, "create", deadline):
             ask = Ask(grant.volume, deadline, secrets, grant.options)
             return self._ground.backend(volume.kind).create(ask)
 
@@ -98,14 +98,15 @@ class Volumes:
 
         Raises what `validate` does, ConflictError, MismatchError, TryAgainError, OSError.
         """
-        grant = self._ground.grant(volume, tenant)
-        path = self._ground.places.stagings / volume.id / "mount"
+        grant = self._ground.grant(volume, tenant, secrets)
+        volume_id = grant.volume.id
+        path = self._ground.places.stagings / volume_id / "mount"
         if not self._ground.backend(volume.kind).staged:
-            return Staged(volume.id, path, fresh=False)
-        with self._ground.alone(volume.id, "stage", deadline):
+            return Staged(volume_id, path, fresh=False)
+        with self._ground.alone(volume_id, "stage", deadline):
             ask = Ask(grant.volume, deadline, secrets, grant.options)
             fresh, _ = self._staging.ensure(ask, held=True)
-        return Staged(volume.id, path, fresh)
+        return Staged(volume_id, path, fresh)
 
     def publish(
         self,
@@ -119,22 +120,23 @@ class Volumes:
         Raises what `validate` and `stage` do, NotFoundError: no such `subdir`. Then nothing of it
         is left.
         """
-        grant = self._ground.grant(volume, publication.tenant)
+        grant = self._ground.grant(volume, publication.tenant, secrets)
+        volume_id = grant.volume.id
         ask = Ask(grant.volume, deadline, secrets, grant.options)
         target = self._ground.places.plain(publication.target)
         publication = replace(publication, target=target)
         with (
             self._ground.locks.hold(str(target), "publish", deadline),
-            self._ground.alone(volume.id, f"publish {target}", deadline),
+            self._ground.alone(volume_id, f"publish {target}", deadline),
             ExitStack() as undo,
         ):
             remarks: tuple[str, ...] = ()
             if self._ground.backend(volume.kind).staged:
-                undo.callback(self._undo_stage, volume.id)
+                undo.callback(self._undo_stage, volume_id)
                 _, remarks = self._staging.ensure(ask, held=False)
             fresh, more = self._publisher.ensure(ask, grant.attributes, publication)
             undo.pop_all()
-        return Published(volume.id, target, fresh, (*remarks, *more))
+        return Published(volume_id, target, fresh, (*remarks, *more))
 
     def unpublish(self, target: Path, deadline: Deadline, *, remove: bool = False) -> Unpublished:
         """Take everything off a target, and unstage its volume if that was the last user.

@@ -11,6 +11,7 @@ from ringbolt.volumes.spec import (
     Device,
     DeviceKey,
     Directory,
+    Encryption,
     Fuse,
     Image,
     Iscsi,
@@ -130,3 +131,32 @@ def test_secrets_are_never_shown() -> None:
     with pytest.raises(InvalidError) as caught:
         Volume(Loop("x"), Namespace("default"), options=("password=hunter2,x",))
     assert "hunter2" not in str(caught.value)
+
+
+REMOTE: tuple[Spec, ...] = (
+    Nfs("server", "/export"),
+    Cifs("server", "share"),
+    Iscsi("10.0.0.1", "iqn.2026-01.example:disk", 3),
+    Fuse("sshfs", "host:/dir"),
+)
+
+
+@pytest.mark.parametrize("spec", REMOTE)
+def test_what_has_the_rights_of_a_namespace_is_of_that_namespace_alone(spec: Spec) -> None:
+    one, other = (Volume(spec, Namespace(name)).id for name in ("one", "other"))
+    assert one != other
+    marked = {Volume(spec, Namespace("one"), credential=mark).id for mark in ("", "a", "b")}
+    assert len(marked) == 3
+
+
+def test_an_encrypted_device_is_open_to_the_namespace_with_its_key_alone() -> None:
+    device = Device(DeviceKey.SERIAL, "WD-1")
+    ids = {Volume(device, Namespace(name), encryption=Encryption.LUKS).id for name in ("a", "b")}
+    assert len(ids) == 2
+    assert Volume(device, Namespace("a")).id == Volume(device, Namespace("b")).id
+
+
+def test_options_make_another_mount_of_a_server_but_not_of_a_disk() -> None:
+    for spec in REMOTE:
+        ids = {Volume(spec, Namespace("a"), options=options).id for options in ((), ("soft",))}
+        assert len(ids) == (1 if isinstance(spec, Iscsi) else 2)
