@@ -4,6 +4,7 @@ It lies below the kubelet's directory, so that it reaches the host and outlives 
 calls holds the volume's lock. Who uses it, mountinfo says.
 """
 
+import errno
 import os
 import time
 from contextlib import ExitStack, suppress
@@ -23,6 +24,7 @@ from ringbolt.volumes.paths import Spot
 from ringbolt.volumes.records import Staged
 from ringbolt.volumes.volume import Volume, VolumeId, parse_id
 
+_STAYS = frozenset({errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT})
 _WENT_READ_ONLY = frozenset({"emergency_ro", "shutdown"})
 
 
@@ -98,9 +100,7 @@ class Staging:
                 if lazily:
                     self._ground.quarantine(volume_id, "it hung and was only detached")
                 guard.take_off(spot)
-                spot.remove()
-            with Spot.open(self._ground.places, self._folder(volume_id)) as folder:
-                folder.remove()
+                self._remove_places(spot, volume_id)
         backend = self._ground.backends.get(volume.kind) if volume else None
         if volume is not None and backend is not None:
             backend.release(volume)
@@ -123,11 +123,18 @@ class Staging:
     def _forget(self, spot: Spot, volume_id: VolumeId) -> None:
         """Of a mount that failed: nothing of it remains."""
         guard.take_off(spot)
-        with suppress(OSError):
+        self._remove_places(spot, volume_id)
+        self._ground.records.drop_staged(volume_id)
+
+    def _remove_places(self, spot: Spot, volume_id: VolumeId) -> None:
+        """The empty directories; what somebody put there while nothing was mounted stays."""
+        try:
             spot.remove()
             with Spot.open(self._ground.places, self._folder(volume_id)) as folder:
                 folder.remove()
-        self._ground.records.drop_staged(volume_id)
+        except OSError as error:
+            if error.errno not in _STAYS:
+                raise
 
     def _holds(self, volume: Volume, point: MountPoint, root: Root) -> bool:
         return self._ground.backend(volume.kind).holds(volume, point, root)

@@ -1,11 +1,13 @@
 """What a start finds: mounts, records and guards that no longer fit together."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ringbolt.linux import mount
+from ringbolt.linux import mount, namespaces
 from ringbolt.volumes.errors import NotAvailableError, NotFoundError, RefusedError
 from ringbolt.volumes.outcome import State
 from ringbolt.volumes.policy import Policy, Rule
@@ -142,3 +144,43 @@ def test_what_a_kind_cannot_is_said(lab: VolumeLab) -> None:
     bare = Volumes(lab.places, Policy((), (Rule(frozenset(Kind)),)), ())
     with pytest.raises(NotAvailableError, match="this node has no"):
         bare.validate(LOOP, TENANT)
+
+
+def test_what_somebody_put_into_a_staging_directory_stays(lab: VolumeLab) -> None:
+    """And a volume is staged over it and unstaged as if it were not there."""
+    folder = lab.places.kubelet_dir / "plugins" / "ringbolt.dev" / LOOP.id / "mount"
+    folder.mkdir(parents=True)
+    (folder / "mine").write_text("x")
+    lab.publish(LOOP, lab.target("data"))
+    assert lab.unpublish(lab.target("data")).unstaged
+    assert (folder / "mine").read_text() == "x"
+    assert lab.room.reconcile().remarks == ()
+
+
+def test_mounts_reach_the_host_and_outlive_the_agent(lab: VolumeLab) -> None:
+    """The agent's own mount namespace shares the kubelet's directory, as its container does."""
+    target = lab.target("data")
+    lab.room.create(LOOP, TENANT, soon())
+    _as_agent(lab, "publish")
+    assert sorted(one.fstype for one in lab.mounts()) == ["ext4", "ext4"]
+    (target / "file").write_text("seen by the host")
+    _as_agent(lab, "unpublish")
+    assert lab.mounts() == []
+    target.rmdir()
+
+
+def _as_agent(lab: VolumeLab, verb: str) -> None:
+    program = f"import sys; sys.path.insert(0, {str(Path.cwd())!r})\n"
+    program += "from tests.kernel.test_volume_start import agent; agent(*sys.argv[1:])"
+    words = (sys.executable, "-c", program, str(lab.root.parent), verb)
+    subprocess.run(words, check=True)
+
+
+def agent(folder: str, verb: str) -> None:
+    """One call in a mount namespace of its own, which ends with the process."""
+    namespaces.unshare(namespaces.CLONE_NEWNS)
+    lab = volume_lab(Path(folder))
+    if verb == "publish":
+        lab.publish(LOOP, lab.target("data"))
+    else:
+        lab.unpublish(lab.target("data"))
