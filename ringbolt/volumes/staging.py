@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from ringbolt.linux.mount import MS_PRIVATE, MountPoint, mount_setattr, set_propagation
-from ringbolt.linux.mount_api import move_mount
+from ringbolt.linux.mount_api import FsContext, move_mount
 from ringbolt.volumes import guard, standing
 from ringbolt.volumes.backend import Ask
 from ringbolt.volumes.errors import ConflictError, MismatchError
@@ -94,13 +94,16 @@ class Staging:
     def remove(self, volume_id: VolumeId, volume: Volume | None) -> bool:
         """Unmount it and take everything back; False: it was not staged. Raises BusyError."""
         count = 0
-        with suppress(FileNotFoundError):
-            with Spot.open(self._ground.places, self._ground.places.staging(volume_id)) as spot:
-                count, lazily = standing.unmount_all(spot)
-                if lazily:
-                    self._ground.quarantine(volume_id, "it hung and was only detached")
-                guard.take_off(spot)
-                self._remove_places(spot, volume_id)
+        places = self._ground.places
+        with (
+            suppress(FileNotFoundError),
+            Spot.open(places, places.staging(volume_id)) as spot,
+        ):
+            count, lazily = standing.unmount_all(spot)
+            if lazily:
+                self._ground.quarantine(volume_id, "it hung and was only detached")
+            guard.take_off(spot)
+            self._remove_places(spot, volume_id)
         backend = self._ground.backends.get(volume.kind) if volume else None
         if volume is not None and backend is not None:
             backend.release(volume)
@@ -145,14 +148,18 @@ class Staging:
         An error makes a file system read-only under all its users, which mountinfo tells (`rw`
         still, with `emergency_ro`); a new mount checks it.
         """
-        writable = "rw" in point.super_options and not went_read_only(point)
-        if writable or ask.volume.readonly:
+        failed = went_read_only(point)
+        if ask.volume.readonly or ("rw" in point.super_options and not failed):
             return True
-        if used := self.users(ask.volume.id):
+        used = self.users(ask.volume.id)
+        if failed and used:
             raise MismatchError(
-                f"{ask.volume.id} went read-only after errors or was mounted so, and "
-                f"{used[0].target} still uses it: stop its pods, then it is checked and mounted"
+                f"{ask.volume.id} went read-only after errors, and {used[0].target} still uses "
+                "it: stop its pods, then it is checked and mounted"
             )
+        if used:
+            _make_writable(spot, ask.volume.id)
+            return True
         standing.unmount_all(spot)
         return False
 
@@ -170,6 +177,20 @@ class Staging:
 
     def _folder(self, volume_id: VolumeId) -> str:
         return self._ground.places.staging(volume_id).rpartition("/")[0]
+
+
+def _make_writable(spot: Spot, volume_id: VolumeId) -> None:
+    """Of what is mounted for pods that only read, which go on only reading."""
+    root = spot.fd()
+    try:
+        with FsContext.pick(root) as context:
+            context.set_flag("rw")
+            context.reconfigure()
+    except OSError as error:
+        text = f"{volume_id} is mounted read-only and does not become writable: {error.strerror}"
+        raise ConflictError(text) from error
+    finally:
+        os.close(root)
 
 
 def went_read_only(point: MountPoint) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -223,3 +224,17 @@ def test_what_is_mounted_inside_a_publication_reaches_no_other(lab: VolumeLab) -
     mount.umount(str(first / "inside"))
     lab.unpublish(first)
     lab.unpublish(second)
+
+
+def test_who_only_reads_keeps_nobody_from_writing_later(lab: VolumeLab) -> None:
+    reading, writing = lab.target("data"), lab.target("data", "beef")
+    lab.room.create(ext4(), TENANT, soon())
+    lab.publish(replace(ext4(), readonly=True), reading)
+    assert all("ro" in one.super_options for one in lab.mounts())
+    lab.publish(ext4(), writing)
+    (writing / "file").write_text("x")
+    assert (reading / "file").read_text() == "x"
+    with pytest.raises(OSError, match="Read-only"):
+        (reading / "other").write_text("x")
+    lab.unpublish(writing)
+    lab.unpublish(reading)
