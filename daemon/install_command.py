@@ -1,23 +1,26 @@
-"""`ringbolt install` and `ringbolt uninstall`: the plugin and its configuration, on this node.
+"""`ringbolt install` and `ringbolt uninstall`: network plugin and volume driver, on this node.
 
 What is done in which order, and what is worth saying about it.
 """
 
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from yaml import YAMLError
 
 from cni.codes import CniError
-from daemon import cni_conflist, cni_install, installation
+from daemon import cni_conflist, cni_install, installation, volume_install
 from daemon.command_options import CNI_BIN_DIR, CNI_CONF_DIR, CONFIG, RUN_DIR, STATE_DIR, F
-from daemon.config import load
+from daemon.config import Config, load
 from daemon.installation import InstalledFile
+from daemon.options import NetworkOptions
 from daemon.problem import ConfigError
 from ringbolt.network.errors import NetworkError
+from ringbolt.volumes.errors import VolumeError
 
 _PROGRAM_MODE = 0o755
 _CONFLIST_MODE = 0o644
@@ -29,7 +32,11 @@ def _places(command: F) -> F:
     options = (
         CNI_BIN_DIR,
         CNI_CONF_DIR,
-        click.option("--flexvolume-dir", type=_PATH, help="Not there yet: said and passed over."),
+        click.option(
+            "--flexvolume-dir",
+            type=_PATH,
+            help="Where the kubelet looks for volume drivers; default: what the running one says.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -50,18 +57,26 @@ def install(
     state_dir: Path,
     launcher: Path | None,
 ) -> None:
-    """Give this node's pods the network that the configuration describes."""
-    _pass_over(flexvolume_dir)
-    content = _read_conflist(config)
+    """Give this node's pods the network and the volumes that the configuration describes."""
+    found = _load(config)
     program = _read_launcher(launcher)
-    plugin = InstalledFile(cni_bin_dir / cni_conflist.PLUGIN, program, _PROGRAM_MODE)
-    network = InstalledFile(cni_conf_dir / cni_conflist.NAME, content, _CONFLIST_MODE)
-    with _recording(state_dir, (plugin, network)):
-        for one in (plugin, network):
+    files: list[InstalledFile] = []
+    if found.network:
+        content = _conflist(found.network, config)
+        files.append(InstalledFile(cni_bin_dir / cni_conflist.PLUGIN, program, _PROGRAM_MODE))
+        files.append(InstalledFile(cni_conf_dir / cni_conflist.NAME, content, _CONFLIST_MODE))
+    if found.volumes or flexvolume_dir:
+        driver = _driver(flexvolume_dir)
+        files.append(InstalledFile(driver, program, _PROGRAM_MODE))
+    if not files:
+        _fail(f"{config} has neither a `network:` nor a `volumes:` section: nothing to install")
+    with _recording(state_dir, tuple(files)):
+        for one in files:
             _place(one.path, one.content, one.mode)
-    with _refusing(network.path):
-        cni_install.announce(network.path)
-    _warn(cni_bin_dir, cni_conf_dir)
+    if found.network:
+        with _refusing(cni_conf_dir / cni_conflist.NAME):
+            cni_install.announce(cni_conf_dir / cni_conflist.NAME)
+        _warn(cni_bin_dir, cni_conf_dir)
 
 
 @click.command()
@@ -69,7 +84,7 @@ def install(
 @CONFIG
 @RUN_DIR
 @STATE_DIR
-@click.option("--force", is_flag=True, help="Remove the plugin though pods are attached.")
+@click.option("--force", is_flag=True, help="Remove plugin and driver though pods need them.")
 def uninstall(
     cni_bin_dir: Path,
     cni_conf_dir: Path,
@@ -80,31 +95,39 @@ def uninstall(
     state_dir: Path,
     force: bool,
 ) -> None:
-    """Take away what `install` put here; the plugin stays while pods need it to be detached."""
-    _pass_over(flexvolume_dir)
+    """Take away what `install` put here; plugin and driver stay while pods need them to end."""
     with _refusing(state_dir):
         installation.forget(state_dir)
     _remove(cni_conf_dir / cni_conflist.NAME)
-    program = cni_bin_dir / cni_conflist.PLUGIN
-    reason = "" if force else _why_needed(run_dir)
-    if not reason:
-        _remove(program)
-    elif program.exists():
-        _tell(f"{program} stays: {reason}; uninstall again once they are gone, or with --force")
+    _remove_unless(cni_bin_dir / cni_conflist.PLUGIN, "" if force else _why_needed(run_dir))
+    driver = _driver(flexvolume_dir)
+    if flexvolume_dir or driver.exists():
+        _remove_unless(driver, "" if force else _why_mounted(run_dir))
+        with suppress(OSError):
+            driver.parent.rmdir()
 
 
-def _read_conflist(config: Path) -> bytes:
+def _load(config: Path) -> Config:
     try:
-        network = load(config).network
-        if network is None:
-            _fail(f"{config} has no `network:` section, so there is no network to install")
-        return cni_conflist.conflist(network)
+        return load(config)
     except ConfigError as error:
         for problem in error.problems:
             _tell(str(problem))
         sys.exit(1)
+
+
+def _conflist(network: NetworkOptions, config: Path) -> bytes:
+    try:
+        return cni_conflist.conflist(network)
     except CniError as error:
         _fail(f"{config}: network: {error}")
+
+
+def _driver(asked: Path | None) -> Path:
+    try:
+        return (asked or volume_install.find_folder()) / volume_install.DRIVER
+    except (OSError, ValueError, YAMLError) as error:
+        _fail(f"the kubelet's configuration cannot be read ({error}); give --flexvolume-dir")
 
 
 def _read_launcher(asked: Path | None) -> bytes:
@@ -124,6 +147,21 @@ def _remove(path: Path) -> None:
     with _refusing(path):
         removed = cni_install.remove(path)
     click.echo(f"{'removed' if removed else 'was not there:'} {path}")
+
+
+def _remove_unless(program: Path, reason: str) -> None:
+    if not reason:
+        _remove(program)
+    elif program.exists():
+        _tell(f"{program} stays: {reason}; uninstall again once they are gone, or with --force")
+
+
+def _why_mounted(run_dir: Path) -> str:
+    try:
+        live = volume_install.live_volumes(run_dir)
+    except (VolumeError, OSError) as error:
+        return f"whether volumes are mounted cannot be read ({error})"
+    return f"it must unmount the volumes that pods still have ({', '.join(live)})" if live else ""
 
 
 def _why_needed(run_dir: Path) -> str:
@@ -148,11 +186,6 @@ def _warn(bin_dir: Path, conf_dir: Path) -> None:
             f"warning: {bin_dir} has no loopback plugin, without which containerd starts no pod"
             " unless use_internal_loopback is set"
         )
-
-
-def _pass_over(flexvolume_dir: Path | None) -> None:
-    if flexvolume_dir is not None:
-        _tell(f"warning: FlexVolume is not there yet; {flexvolume_dir} is left as it is")
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from flexvolume.call import Call, Reply
 from flexvolume.grammar import to_volume
 from flexvolume.options import Options, parse_options
 from ringbolt.volumes.deadline import Deadline
-from ringbolt.volumes.errors import InvalidError
-from ringbolt.volumes.outcome import Created, Published, Unpublished
+from ringbolt.volumes.errors import InvalidError, NotFoundError
+from ringbolt.volumes.outcome import Created, Published, Unpublished, VolumeStatus
 from ringbolt.volumes.volume import NO_SECRETS, Publication, Secrets, Tenant, Volume
 
 NEVER_SUPPORTED = frozenset(
@@ -51,6 +51,21 @@ class Room(Protocol):
 
     def unpublish(self, target: Path, deadline: Deadline, *, remove: bool = False) -> Unpublished:
         """Take it off; well if it is gone."""
+        ...
+
+    def expand(
+        self,
+        volume: Volume,
+        tenant: Tenant,
+        size: int,
+        deadline: Deadline,
+        secrets: Secrets = NO_SECRETS,
+    ) -> int:
+        """Grow it to at least `size` bytes; how large it is now."""
+        ...
+
+    def list(self) -> tuple[VolumeStatus, ...]:
+        """What is there, and where."""
         ...
 
 
@@ -131,17 +146,34 @@ def _unmount(request: _Request) -> Mapping[str, object]:
     return {}
 
 
+def _expandfs(request: _Request) -> Mapping[str, object]:
+    """`expandfs <json> <device> <dir> <new bytes> <old bytes>`, of one that is mounted there.
+
+    The volume is the one that is published at the directory: the options name no namespace.
+    """
+    target = _target(request, 2)
+    size = _parse_count(request.arguments[3])
+    room = request.open_room()
+    volume, tenant = _published_at(room, target)
+    request.facts.update(volume_id=volume.id, volume_kind=volume.kind.value)
+    return {"volumeNewSize": room.expand(volume, tenant, size, request.deadline)}
+
+
 _VERBS: Mapping[str, tuple[Callable[[_Request], Mapping[str, object]], int]] = {
     "init": (_init, 0),
     "mount": (_mount, 2),
     "unmount": (_unmount, 1),
+    "expandfs": (_expandfs, 5),
 }
+_TARGETS = {"mount": 0, "unmount": 0, "expandfs": 2}
+"""Which argument of a call is the directory that it is about."""
 
 
 def target_of(arguments: tuple[str, ...]) -> str:
     """What a call is about, for calls of one target to be served in their order; empty: nothing."""
-    verb, *rest = (*arguments, "")
-    return rest[0] if verb in {"mount", "unmount"} else ""
+    verb, *rest = arguments or ("",)
+    index = _TARGETS.get(verb, len(rest))
+    return rest[index] if index < len(rest) else ""
 
 
 def _target(request: _Request, index: int) -> Path:
@@ -155,6 +187,20 @@ def _instance(tenant: Tenant, target: Path) -> str:
     if not tenant.uid:
         raise InvalidError("kubernetes.io/pod.uid is missing")
     return f"{tenant.uid}/{target.name}"
+
+
+def _published_at(room: Room, target: Path) -> tuple[Volume, Tenant]:
+    for status in room.list():
+        for one in status.publications:
+            if one.target == target and status.volume:
+                return status.volume, one.tenant
+    raise NotFoundError(f"nothing of ours is mounted at {target}")
+
+
+def _parse_count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(1 << 63))):
+        raise InvalidError("the new size is no number of bytes")
+    return int(text)
 
 
 def _publication(target: Path, tenant: Tenant, options: Options) -> Publication:

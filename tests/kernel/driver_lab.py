@@ -21,7 +21,7 @@ CONFIG = """\
 volumes:
   roots: [{folder}/srv]
   allow:
-    - {{namespaces: ["*"], kinds: [tmpfs, dir, loop], max_size: 256Mi}}
+    - {{namespaces: ["*"], kinds: [tmpfs, dir, loop], max_size: 1Gi}}
 """
 
 

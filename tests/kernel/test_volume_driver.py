@@ -87,9 +87,25 @@ def test_read_only_and_a_group(driver: Driver) -> None:
         assert driver.unmount(name) == ""
 
 
+def test_a_volume_grows_while_it_is_used(
+    driver: Driver, need_program: Callable[[str, str], str]
+) -> None:
+    need_program("mkfs.btrfs", "btrfs-progs")
+    btrfs = {"kubernetes.io/fsType": "btrfs"}
+    assert driver.mount("data", btrfs, kind="loop", name="data", size="300Mi") == ""
+    target = driver.target("data")
+    told = driver.call("expandfs", "{}", "", str(target), str(400 * MIB), str(300 * MIB))
+    assert told == {"status": "Success", "volumeNewSize": 400 * MIB}
+    found = os.statvfs(target)
+    assert found.f_blocks * found.f_frsize == 400 * MIB
+    told = driver.call("expandfs", "{}", "", str(target), str(1 << 40), str(400 * MIB))
+    assert "more than the 1073741824" in told["message"]
+    assert driver.unmount("data") == ""
+
+
 def test_what_is_not_allowed_is_refused_with_the_reason(driver: Driver) -> None:
-    told = driver.mount("data", kind="loop", name="data", size="1Gi")
-    assert "more than the 268435456 that volumes.allow gives" in told
+    told = driver.mount("data", kind="loop", name="data", size="2Gi")
+    assert "more than the 1073741824 that volumes.allow gives" in told
     told = driver.mount("etc", kind="dir", path="/etc")
     assert "/etc is below none of volumes.roots" in told
     told = driver.mount("nfs", kind="nfs", server="a", path="/b")

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from cni.configuration import Configuration
 from cni.fields import Fields
 from cni.network_settings import read_settings
-from daemon import installation
+from daemon import installation, volume_install
 from daemon.cli import cli
 from daemon.cni_conflist import NAME, conflist, preferred
 from daemon.cni_install import find_launcher
@@ -20,6 +20,12 @@ from ringbolt.network.attachment import ContainerId, InterfaceName, Key
 from ringbolt.network.leases import Leases, Netns, Request
 from ringbolt.network.ledger import Ledger
 from ringbolt.network.settings import Mode, NetworkName, Range
+from ringbolt.volumes.paths import Places
+from ringbolt.volumes.policy import Policy
+from ringbolt.volumes.records import Published, Records
+from ringbolt.volumes.setting import Setting, write_setting
+from ringbolt.volumes.spec import Loop
+from ringbolt.volumes.volume import Namespace, Publication, Tenant, Volume
 
 PROGRAM = b"\x7fELF, as far as anyone here looks"
 NETWORK = """\
@@ -200,10 +206,72 @@ def test_a_missing_loopback_plugin_is_told(node: Node) -> None:
     assert "has no loopback plugin" in done.stderr
 
 
-def test_flexvolume_is_told_to_be_missing_only_when_asked_for(node: Node) -> None:
-    assert "FlexVolume" not in node.install().output
-    done = node.install("--flexvolume-dir", "/plugins")
-    assert (done.exit_code, "FlexVolume is not there yet" in done.stderr) == (0, True)
+VOLUMES = "volumes: {allow: [{kinds: [tmpfs]}]}\n"
+
+
+def test_the_driver_is_one_file_where_the_kubelet_looks(node: Node, tmp_path: Path) -> None:
+    node.config.write_text(VOLUMES)
+    folder = tmp_path / "exec"
+    done = node.install("--flexvolume-dir", str(folder))
+    assert done.exit_code == 0, done.output
+    driver = folder / "ringbolt.dev~volume" / "volume"
+    assert names(driver.parent) == ["volume"], "a kubelet asks again for each file beside it"
+    assert (driver.read_bytes(), driver.stat().st_mode & 0o777) == (PROGRAM, 0o755)
+    assert names(node.bin) == ["loopback"], "no network was asked for"
+    with installation.installed(node.state) as files:
+        assert [one.path for one in files] == [driver]
+    done = node.uninstall("--flexvolume-dir", str(folder))
+    assert done.exit_code == 0, done.output
+    assert names(folder) == []
+
+
+def test_the_driver_stays_while_a_pod_has_a_volume(node: Node, tmp_path: Path) -> None:
+    folder = tmp_path / "exec"
+    node.config.write_text(VOLUMES)
+    node.install("--flexvolume-dir", str(folder))
+    places = Places(node.run_dir, node.state, tmp_path / "kubelet")
+    write_setting(Setting(places, Policy()))
+    volume = Volume(Loop("data"), Namespace("shop"))
+    target = tmp_path / "kubelet/pods/u1/volumes/ringbolt.dev~volume/data"
+    place = Publication(target, Tenant(Namespace("shop")))
+    Records(node.run_dir).put_published(Published(volume, place, 0.0))
+    driver = folder / "ringbolt.dev~volume" / "volume"
+    done = node.uninstall("--flexvolume-dir", str(folder))
+    assert "stays: it must unmount the volumes that pods still have (loop.shop.data)" in done.output
+    assert driver.exists()
+    (node.run_dir / "volumes" / "setting.json").write_text("{")
+    assert "cannot be read" in node.uninstall("--flexvolume-dir", str(folder)).output
+    node.uninstall("--flexvolume-dir", str(folder), "--force")
+    assert not driver.exists()
+
+
+@pytest.mark.parametrize(
+    ("commands", "found"),
+    [
+        ([["/usr/bin/kubelet", "--volume-plugin-dir=/a"]], "/a"),
+        ([["/usr/bin/kubelet", "--volume-plugin-dir", "/a"]], "/a"),
+        ([["/usr/bin/kubelet", "--volume-plugin-dir=/a", "--config=/etc/k.yaml"]], "/a"),
+        ([["sh"], ["/usr/bin/kubelet", "--config=/etc/k.yaml"]], "/b"),
+        ([["/usr/bin/kubelet", "--config", "/etc/empty.yaml"]], volume_install.DEFAULT),
+        ([["kubelet"]], volume_install.DEFAULT),
+        ([["k3s", "server", "--kubelet-arg=volume-plugin-dir=/c"]], "/c"),
+        ([["k3s", "server", "--kubelet-arg", "volume-plugin-dir=/c"]], "/c"),
+        ([["sh", "-c", "kubelet"]], "/home/kubernetes/flexvolume"),
+        ([], "/home/kubernetes/flexvolume"),
+    ],
+)
+def test_the_folder_is_what_the_kubelet_itself_says(
+    tmp_path: Path, commands: list[list[str]], found: str
+) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/k.yaml").write_text("volumePluginDir: /b\n")
+    (tmp_path / "etc/empty.yaml").write_text("")
+    (tmp_path / "home/kubernetes/flexvolume").mkdir(parents=True)
+    assert volume_install.find_folder(tmp_path, commands) == Path(found)
+
+
+def test_the_folder_is_the_default_where_nothing_is_known(tmp_path: Path) -> None:
+    assert volume_install.find_folder(tmp_path, []) == volume_install.DEFAULT
 
 
 # --- Refusing --------------------------------------------------------------------------------
@@ -212,7 +280,7 @@ def test_flexvolume_is_told_to_be_missing_only_when_asked_for(node: Node) -> Non
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("resources: []\n", "no `network:` section"),
+        ("resources: []\n", "neither a `network:` nor a `volumes:` section"),
         ("network: {ranges: [[{subnet: 10.1.0.0/16}]], vlan: 5}\n", "unsupported field vlan"),
         ("network: {ranges: [[{subnet: 10.1.0.0/99}]]}\n", "10.1.0.0/99"),
     ],

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ringbolt.volumes.deadline import Deadline
-from ringbolt.volumes.outcome import Created, Published, Unpublished
+from ringbolt.volumes.outcome import Created, Published, Unpublished, VolumeStatus
 from ringbolt.volumes.volume import (
     NO_SECRETS,
     Publication,
@@ -21,6 +21,7 @@ class RecordingRoom:
 
     error: Exception | None = None
     fails: str = "publish"
+    there: tuple[VolumeStatus, ...] = ()
     asked: list[tuple[str, object]] = field(default_factory=list[tuple[str, object]])
     secrets: list[Secrets] = field(default_factory=list[Secrets])
 
@@ -46,6 +47,21 @@ class RecordingRoom:
         assert deadline.left_s() > 0
         self._note("unpublish", (target, remove), NO_SECRETS)
         return Unpublished(target, VolumeId("loop.default.data"), 1, unstaged=True)
+
+    def expand(
+        self,
+        volume: Volume,
+        tenant: Tenant,
+        size: int,
+        deadline: Deadline,
+        secrets: Secrets = NO_SECRETS,
+    ) -> int:
+        assert deadline.left_s() > 0
+        self._note("expand", (volume, tenant, size), secrets)
+        return size + 512
+
+    def list(self) -> tuple[VolumeStatus, ...]:
+        return self.there
 
     def _note(self, verb: str, given: object, secrets: Secrets) -> None:
         self.asked.append((verb, given))

@@ -16,6 +16,7 @@ from flexvolume.door import NEVER_SUPPORTED, handle, target_of
 from flexvolume.options import parse_options
 from ringbolt.volumes import errors
 from ringbolt.volumes.deadline import Deadline
+from ringbolt.volumes.outcome import PublicationStatus, State, VolumeStatus
 from ringbolt.volumes.spec import Loop
 from ringbolt.volumes.volume import Namespace, Publication, Tenant, Volume
 from tests.unit.flexvolume.recording_room import RecordingRoom
@@ -122,6 +123,21 @@ def test_unmount_needs_the_path_alone_and_leaves_the_directory_to_the_kubelet() 
     assert reply.facts["volume_id"] == "loop.default.data"
 
 
+def test_expandfs_grows_what_is_published_at_the_directory() -> None:
+    volume = Volume(Loop("data"), Namespace("shop"))
+    place = PublicationStatus(Path(TARGET), TENANT, readonly=False, state=State.MOUNTED, since=0.0)
+    there = (VolumeStatus(volume.id, volume.kind, volume, State.MOUNTED, (place,)),)
+    room = RecordingRoom(there=there)
+    reply, answer = call("expandfs", "{}", "", TARGET, "4096", "1024", room=room)
+    assert answer == {"status": "Success", "volumeNewSize": 4608}
+    assert room.asked == [("expand", (volume, TENANT, 4096))]
+    assert reply.facts["volume_id"] == volume.id
+    _, answer = call("expandfs", "{}", "", TARGET + "x", "4096", "1024", room=room)
+    assert "nothing of ours is mounted" in answer["message"]
+    _, answer = call("expandfs", "{}", "", TARGET, "-1", "1024", room=room)
+    assert "no number of bytes" in answer["message"]
+
+
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
@@ -191,7 +207,8 @@ def test_a_call_that_is_wrong_is_a_failure_that_says_why(arguments: Any, words: 
 
 
 def test_calls_of_one_target_know_it() -> None:
-    assert target_of(("mount", "/a", "{}")) == target_of(("unmount", "/a")) == "/a"
+    calls = (("mount", "/a", "{}"), ("unmount", "/a"), ("expandfs", "{}", "", "/a", "2", "1"))
+    assert [target_of(one) for one in calls] == ["/a"] * 3
     assert [target_of(one) for one in ((), ("init",), ("mount",), ("detach", "/a", "n"))] == [
         ""
     ] * 4
