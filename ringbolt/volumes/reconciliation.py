@@ -21,10 +21,9 @@ from ringbolt.volumes.records import Published
 from ringbolt.volumes.staging import Staging
 from ringbolt.volumes.volume import VolumeId, parse_id
 
-_TARGETS = ("pods/*/volumes/*/*", "plugins/kubernetes.io/csi/volumeDevices/publish/*/*")
-_BELOW = "mount"
-"""Where kubelets want volumes; of CSI it is one deeper. Only folders are read to find them: looking
-at a mount could hang."""
+_TARGETS = "pods/*/volumes/*~*/*"
+_BLOCK_TARGETS = "plugins/kubernetes.io/csi/volumeDevices/publish/*/*"
+_KUBELETS_OWN, _CSI = "kubernetes.io~", "kubernetes.io~csi"
 
 _PATIENCE_S = 2.0
 
@@ -108,8 +107,7 @@ class Reconciliation:
         mounts = Mounts.look()
         mounted = {one.target for one in mounts.below(str(root))}
         ours = {one.device for one in mounts.below(str(self._ground.places.stagings))}
-        found = [path for pattern in _TARGETS for path in root.glob(pattern)]
-        for path in (*found, *(one / _BELOW for one in found if str(one) not in mounted)):
+        for path in _targets(root):
             if str(path) not in mounted:
                 self._told(partial(self._left, path))
             elif mounts.at(str(path))[-1].device in ours and not self._is_known(path):
@@ -135,3 +133,17 @@ class Reconciliation:
 
     def _is_known(self, path: Path) -> bool:
         return self._ground.records.published(self._ground.places.plain(path)) is not None
+
+
+def _targets(root: Path) -> Iterator[Path]:
+    """Where kubelets want volumes of drivers, one deeper for CSI; what is theirs is passed over.
+
+    Only folders are read: looking at a mount could hang.
+    """
+    for path in root.glob(_TARGETS):
+        driver = path.parent.name
+        if driver == _CSI:
+            yield path / "mount"
+        elif not driver.startswith(_KUBELETS_OWN):
+            yield path
+    yield from root.glob(_BLOCK_TARGETS)

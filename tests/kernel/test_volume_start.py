@@ -1,5 +1,6 @@
 """What a start finds: mounts, records and guards that no longer fit together."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ringbolt.linux import mount, namespaces
+from ringbolt.linux import inode_flags, mount, namespaces
 from ringbolt.volumes.errors import NotAvailableError, NotFoundError, RefusedError
 from ringbolt.volumes.outcome import State
 from ringbolt.volumes.policy import Policy, Rule
@@ -184,3 +185,25 @@ def agent(folder: str, verb: str) -> None:
         lab.publish(LOOP, lab.target("data"))
     else:
         lab.unpublish(lab.target("data"))
+
+
+def test_guards_are_taken_off_where_csi_wants_volumes_too_and_nowhere_else(lab: VolumeLab) -> None:
+    volumes = lab.places.kubelet_dir / "pods" / "0a1b" / "volumes"
+    ours = volumes / "kubernetes.io~csi" / "pv" / "mount"
+    theirs = volumes / "kubernetes.io~empty-dir" / "cache"
+    for folder in (ours, theirs, theirs / "mount"):
+        folder.mkdir(parents=True)
+        _set_immutable(folder, on=folder != theirs)
+    found = lab.room.reconcile()
+    assert found.guards == (ours,)
+    with pytest.raises(PermissionError):
+        (theirs / "mount").rmdir()
+    _set_immutable(theirs / "mount", on=False)
+
+
+def _set_immutable(folder: Path, *, on: bool) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        inode_flags.set_immutable(fd, on=on)
+    finally:
+        os.close(fd)
