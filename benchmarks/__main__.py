@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import crowd, measures, network, throughput
+from benchmarks import crowd, measures, network, throughput, volumes
 from benchmarks.figures import Figure, render
 from benchmarks.lab import LabError
 
@@ -26,6 +26,7 @@ async def _measure(folder: Path, *, quick: bool) -> list[Figure]:
     figures += await asyncio.to_thread(network.calls, folder, 20 if quick else 100)
     figures += await asyncio.to_thread(crowd.flat, folder, 40 if quick else 200)
     figures += await asyncio.to_thread(throughput.rates, folder, 4 if quick else 16)
+    figures += await asyncio.to_thread(volumes.calls, folder, 40 if quick else 200)
     figures += await measures.rest(folder, 10 if quick else 60)
     return figures
 

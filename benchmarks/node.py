@@ -106,24 +106,31 @@ def start(plugin: Plugin, command: str, pod: Pod, socket: Path, more: Conf) -> C
 @contextmanager
 def agent(folder: Path) -> Generator[Path]:
     """An agent in the caller's namespace; its socket. Raises LabError."""
-    folder.mkdir()
+    with process(folder, "resources: []\n"):
+        yield folder / "run/agent.sock"
+
+
+@contextmanager
+def process(folder: Path, configuration: str) -> Generator["subprocess.Popen[bytes]"]:
+    """The process of an agent in the caller's namespaces, which listens. Raises LabError."""
+    folder.mkdir(exist_ok=True)
     config = folder / "config.yaml"
-    config.write_text("resources: []\n")
+    config.write_text(configuration)
     command = [sys.executable, "-m", "daemon", "agent", "--config", str(config)]
     for option in ("kubelet", "run", "state", "cdi"):
         command += [f"--{option}-dir", str(folder / option)]
     socket, log = folder / "run/agent.sock", folder / "agent.log"
     with (
         log.open("wb") as out,
-        subprocess.Popen([*command, "--http", "127.0.0.1:0"], stdout=out, stderr=out) as process,
+        subprocess.Popen([*command, "--http", "127.0.0.1:0"], stdout=out, stderr=out) as running,
     ):
         try:
             await_that(socket.is_socket, "the agent's socket")
-            yield socket
+            yield running
         except LabError as error:
             raise LabError(f"{error}; the agent's last lines:\n{log.read_text()[-2000:]}") from None
         finally:
-            process.terminate()
+            running.terminate()
 
 
 def await_that(holds: Callable[[], bool], what: str) -> None:
