@@ -50,6 +50,23 @@ def parse(data: bytes) -> Attributes:
     return found
 
 
+def find(data: bytes, wanted: frozenset[int]) -> Attributes:
+    """The first attribute of each wanted type; what comes after the last of them is not looked at.
+
+    Raises OSError (EBADMSG) as `parse` does.
+    """
+    found: Attributes = {}
+    at, end, unpack = 0, len(data), _HEADER.unpack_from
+    while at + 4 <= end and len(found) < len(wanted):
+        length, kind = unpack(data, at)
+        if length < 4 or at + length > end:  # noqa: PLR2004  # the header's own length
+            raise malformed("netlink attributes", data)
+        if (kind := kind & NLA_TYPE_MASK) in wanted:
+            found.setdefault(kind, data[at + 4 : at + length])
+        at += (length + 3) & ~3
+    return found
+
+
 def attribute(kind: int, payload: bytes) -> bytes:
     """One attribute, padded. Raises OSError (EMSGSIZE) beyond the 64 KiB that its header counts."""
     length = len(payload)

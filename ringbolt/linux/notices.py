@@ -3,11 +3,13 @@
 Pure. `netlink.Listener` hears the messages; what a change means is the room's to decide.
 """
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from ringbolt.linux import address, link, neighbour, route
+from ringbolt.linux import attributes as nla
 from ringbolt.linux.address import Address
 from ringbolt.linux.link import Link
 from ringbolt.linux.messages import Message
@@ -22,6 +24,12 @@ RTNLGRP_IPV6_IFADDR: Final = 9
 RTNLGRP_IPV6_ROUTE: Final = 11
 NFNLGRP_NFTABLES: Final = 7
 """Of a NETLINK_NETFILTER listener."""
+
+LINKS: Final = frozenset({link.RTM_NEWLINK, link.RTM_DELLINK})
+_INDEX = struct.Struct("=4xI")
+"""`ifi_index`, `ifa_index` and `ndm_ifindex` stand at one place."""
+
+_ROUTES = frozenset({route.RTM_NEWROUTE, route.RTM_DELROUTE})
 
 _IP = (2, 10)
 _ANY = (0,)
@@ -62,3 +70,15 @@ def decode(message: Message) -> Notice | None:
     if message.body[:1] not in [bytes([family]) for family in families]:
         return None
     return Notice(read(message.body), gone)
+
+
+def index_of(message: Message) -> int | None:
+    """Which link `message` is about, without decoding more of it; None for a route without one.
+
+    Raises OSError (EBADMSG).
+    """
+    if message.kind in _ROUTES:
+        return route.interface_of(message.body)
+    if len(message.body) < _INDEX.size:
+        raise nla.malformed(f"message {message.kind}", message.body)
+    return int(_INDEX.unpack_from(message.body)[0])

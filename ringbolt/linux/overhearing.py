@@ -4,7 +4,6 @@ One socket for all: one in each namespace would keep that namespace alive. The k
 the kinds that are asked for, so the others wake nobody.
 """
 
-import ctypes
 import errno
 import socket
 import struct
@@ -12,22 +11,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
+from ringbolt.linux import socket_filter
 from ringbolt.linux.link import NO_NETNSID
 from ringbolt.linux.messages import Message, decode
 from ringbolt.linux.netlink import open_raw
+from ringbolt.linux.socket_filter import Piece
 
 _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP = 1
 _NETLINK_LISTEN_ALL_NSID: Final = 8
-_SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE = 33
 _LARGEST_DATAGRAM = 1 << 16
 _RECEIVE_BUFFER = 1 << 20
-_TYPE_AT = 4
-_LOAD_HALF, _JUMP_IF_EQUAL, _RETURN = 0x28, 0x15, 0x06
-_WHOLE = 0xFFFFFFFF
-_INSTRUCTION = struct.Struct("=HBBI")
-_PROGRAM = struct.Struct("@HP")
+_TYPE_AT, _FAMILY_AT = 4, 16
+_TYPE = struct.Struct("=H")
 _NETNSID = struct.Struct("=i")
 
 
@@ -53,7 +50,7 @@ class Overhearer:
         try:
             self._socket.setblocking(False)  # noqa: FBT003  # the standard library's own signature
             self._widen()
-            self._attach(_filter(tuple(kinds)))
+            socket_filter.attach(self._socket, _filter(tuple(kinds)))
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_LISTEN_ALL_NSID, 1)
             self._socket.bind((0, 0))
             for group in groups:
@@ -95,13 +92,6 @@ class Overhearer:
                     raise
                 overflow = True
 
-    def _attach(self, instructions: bytes) -> None:
-        """Give the kernel a `struct sock_fprog` (linux/filter.h), which it copies."""
-        there = ctypes.create_string_buffer(instructions, len(instructions))
-        count = len(instructions) // _INSTRUCTION.size
-        program = _PROGRAM.pack(count, ctypes.addressof(there))
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
-
     def _widen(self) -> None:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
@@ -117,10 +107,6 @@ def _netnsid_of(ancillary: list[tuple[int, int, bytes]]) -> int:
 
 
 def _filter(kinds: tuple[int, ...]) -> bytes:
-    """Lets a message pass by its type. The load takes bytes in network order: types are swapped."""
-    code = [(_LOAD_HALF, 0, 0, _TYPE_AT)]
-    code += [
-        (_JUMP_IF_EQUAL, len(kinds) - at, 0, socket.htons(kind)) for at, kind in enumerate(kinds)
-    ]
-    code += [(_RETURN, 0, 0, 0), (_RETURN, 0, 0, _WHOLE)]
-    return b"".join(_INSTRUCTION.pack(*one) for one in code)
+    """By type; what bridges tell of their ports again, in their own family, is told anyway."""
+    types = [_TYPE.pack(kind) for kind in kinds]
+    return socket_filter.passing(_TYPE_AT, types, Piece(_FAMILY_AT, bytes([socket.AF_BRIDGE])))

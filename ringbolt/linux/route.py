@@ -88,6 +88,14 @@ def encode(route: Route) -> bytes:
     return b"".join(parts)
 
 
+def interface_of(body: bytes) -> int | None:
+    """The index that a route leads out by, and nothing else of it. Raises OSError (EBADMSG)."""
+    if len(body) < _MESSAGE.size:
+        raise nla.malformed("RTM_NEWROUTE", body)
+    found = nla.parse(body[_MESSAGE.size :]).get(_RTA_OIF)
+    return None if found is None else nla.as_number(found)
+
+
 def decode(body: bytes) -> Route:
     """The route of an RTM_NEWROUTE or RTM_DELROUTE; of several next hops none is shown.
 

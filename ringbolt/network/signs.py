@@ -11,6 +11,7 @@ from typing import Final
 from ringbolt.linux import address, link, neighbour, notices, route
 from ringbolt.linux.address import Address
 from ringbolt.linux.link import NO_NETNSID, Link
+from ringbolt.linux.messages import Message
 from ringbolt.linux.neighbour import Neighbour
 from ringbolt.linux.overhearing import Overheard
 from ringbolt.linux.route import Route
@@ -34,6 +35,9 @@ KINDS: Final = (
     neighbour.RTM_DELNEIGH,
 )
 """What is added by others is nobody's harm, and a pod's start adds much."""
+
+_PORT = b"\x07"
+"""AF_BRIDGE: a bridge tells of its ports by messages of links, which stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +71,40 @@ class Signs:
 
 
 def read_signs(heard: Overheard, marks: Landmarks) -> Signs:
-    """What was heard, as places to look at. Raises OSError (EBADMSG)."""
-    links: dict[tuple[int, int], tuple[Link, bool]] = {}
-    lost: list[tuple[int, Address | Route | Neighbour]] = []
+    """What was heard, as places to look at. Raises OSError (EBADMSG).
+
+    Of a link only the last notice is decoded, and nothing that went with one: a storm of pods makes
+    dozens for each of them.
+    """
+    last: dict[tuple[int, int | None], Message] = {}
+    rest: list[tuple[int, Message]] = []
     for netnsid, message in heard.messages:
-        notice = notices.decode(message)
-        if notice is None:
-            continue
-        if isinstance(notice.value, Link):
-            links[netnsid, notice.value.index] = notice.value, notice.gone
-        elif notice.gone:
-            lost.append((netnsid, notice.value))
+        if message.kind not in notices.LINKS:
+            rest.append((netnsid, message))
+        elif not message.body.startswith(_PORT):
+            last[netnsid, notices.index_of(message)] = message
+    links = {
+        where: (link.glance(message.body), message.kind == link.RTM_DELLINK)
+        for where, message in last.items()
+    }
     leaving = {where for where, (one, gone) in links.items() if gone or one.group == DOOMED_GROUP}
     signs = Signs(node=heard.overflow)
     for (netnsid, _index), (one, gone) in links.items():
         signs |= _of_link(netnsid, one, marks, gone=gone)
-    for netnsid, value in lost:
-        if (netnsid, value.index) not in leaving:
-            signs |= _of_loss(netnsid, value, marks)
+    for netnsid, message in rest:
+        if netnsid in signs.netnsids or (netnsid, notices.index_of(message)) in leaving:
+            continue
+        signs |= _of_rest(netnsid, message, marks)
     return signs
+
+
+def _of_rest(netnsid: int, message: Message, marks: Landmarks) -> Signs:
+    if netnsid != NO_NETNSID:
+        return Signs(netnsids=frozenset([netnsid]))
+    notice = notices.decode(message)
+    if notice is None or not notice.gone or isinstance(notice.value, Link):
+        return Signs()
+    return _of_loss(notice.value, marks)
 
 
 def _of_link(netnsid: int, one: Link, marks: Landmarks, *, gone: bool) -> Signs:
@@ -98,9 +117,7 @@ def _of_link(netnsid: int, one: Link, marks: Landmarks, *, gone: bool) -> Signs:
     return Signs(node=is_lost or (known is not None and (gone or known != one.mtu)))
 
 
-def _of_loss(netnsid: int, value: Address | Route | Neighbour, marks: Landmarks) -> Signs:
-    if netnsid != NO_NETNSID:
-        return Signs(netnsids=frozenset([netnsid]))
+def _of_loss(value: Address | Route | Neighbour, marks: Landmarks) -> Signs:
     if isinstance(value, Neighbour):
         is_ours = any(value.address in one for one in marks.subnets)
         return Signs(addresses=frozenset([value.address])) if is_ours else Signs()

@@ -1,11 +1,13 @@
 """One socket hears this namespace and those whose pairs end here; unasked kinds wake nobody."""
 
 import select
+import socket
 
 import pytest
 
 from ringbolt.linux import address, link, netlink
 from ringbolt.linux.link import NO_NETNSID
+from ringbolt.linux.notices import RTNLGRP_NEIGH
 from ringbolt.linux.overhearing import Overhearer
 from ringbolt.network.signs import GROUPS, KINDS
 from tests.kernel.network_lab import pods, run
@@ -34,3 +36,13 @@ def test_what_was_not_asked_for_wakes_nobody() -> None:
         assert select.select([ears], [], [], 0) == ([], [], [])
         run("ip", "route", "delete", "10.9.0.0/24", "dev", "lo")
         assert select.select([ears], [], [], 0) == ([ears], [], [])
+
+
+def test_what_a_bridge_repeats_of_its_ports_wakes_nobody() -> None:
+    with Overhearer([RTNLGRP_NEIGH], KINDS) as ears:
+        run("ip", "link", "add", "br7", "type", "bridge")
+        run("bridge", "fdb", "add", "02:00:00:00:00:01", "dev", "br7", "self")
+        run("bridge", "fdb", "delete", "02:00:00:00:00:01", "dev", "br7", "self")
+        heard = [one.body[0] for _, one in ears.read().messages]
+        assert socket.AF_BRIDGE not in heard
+        run("ip", "link", "delete", "br7")

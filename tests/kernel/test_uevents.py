@@ -5,6 +5,7 @@ import fcntl
 import select
 import socket
 import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,4 +127,14 @@ def test_records_of_devices_that_are_gone_are_no_hints(run_udev: Path) -> None:
             (run_udev / "data" / ".#new").touch()
             (run_udev / "data" / ".#new").rename(run_udev / "data" / name)
         write_record(run_udev)
+        assert heard(uevents)
+
+
+def test_pods_that_come_and_go_wake_nobody(run_udev: Path) -> None:
+    with ears(run_udev) as uevents:
+        for words in (["add", "pod7", "type", "veth", "peer", "name", "pod8"], ["delete", "pod7"]):
+            subprocess.run(["ip", "link", *words], check=True)
+        assert select.select(uevents.filenos(), [], [], 0)[0] == []
+        happen("change")
+        assert select.select(uevents.filenos(), [], [], PATIENCE_S)[0]
         assert heard(uevents)

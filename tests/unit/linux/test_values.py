@@ -74,6 +74,18 @@ def flows(draw: st.DrawFn) -> conntrack.Flow:
 
 @settings(deadline=None)
 @given(LINKS)
+def test_a_glance_sees_what_decoding_does(value: link.Link) -> None:
+    seen = link.glance(link.encode(value))
+    names = ("index", "name", "flags", "mtu", "group")
+    assert [getattr(seen, name) for name in names] == [getattr(value, name) for name in names]
+
+
+@given(routes())
+def test_the_interface_of_a_route_alone(value: route.Route) -> None:
+    assert route.interface_of(route.encode(value)) == value.index
+
+
+@given(LINKS)
 def test_a_link_comes_back(value: link.Link) -> None:
     assert link.decode(link.encode(value)) == value
 
@@ -115,8 +127,10 @@ def test_a_bucket_comes_back_but_for_the_grain_of_a_tick(index: int, rate: int, 
     "decode",
     [
         link.decode,
+        link.glance,
         address.decode,
         route.decode,
+        route.interface_of,
         neighbour.decode,
         qdisc.decode,
         conntrack.decode,
