@@ -1,10 +1,11 @@
 """What the kernel has that differs from what was set up, in sentences. Only looks.
 
-More than was set up is no drift: plugins behind us and people may add to it.
+More than was set up is no drift: plugins behind us and people may add to it. Nor is what they may
+choose for the pod's end: its hardware address, and an MTU smaller than ours.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ringbolt.linux import address, link, neighbour, qdisc, route
 from ringbolt.linux.address import Address
@@ -98,6 +99,17 @@ def node_drift(view: NodeView, plan: Plan, bridge: int | None) -> tuple[str, ...
     wanted = (one.address.ip for one in plan.addresses)
     faults += [_lost(one, plan.mac) for one in wanted if view.neighbours.get((at, one)) != plan.mac]
     return (*faults, *_limit_faults(view, found, plan))
+
+
+def with_choices(plan: Plan, node: Link | None, inside: Link | None) -> Plan:
+    """The plan of the pod's end with what others chose for it since (tuning's `mac` and `mtu`).
+
+    An MTU as small as that of the node's end was the uplink's once, and nobody's choice.
+    """
+    if node is None or inside is None or inside.peer != node.index:
+        return plan
+    is_chosen = inside.mtu < min(plan.mtu, node.mtu)
+    return replace(plan, mac=inside.mac, mtu=inside.mtu if is_chosen else plan.mtu)
 
 
 def pod_drift(pod: Socket, plan: Plan) -> tuple[str, ...]:

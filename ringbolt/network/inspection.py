@@ -6,7 +6,7 @@ without an agent. Nothing here is in a pod's way.
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ringbolt.linux.netlink import Socket
@@ -14,6 +14,7 @@ from ringbolt.network import settings_record
 from ringbolt.network.attachment import Attach
 from ringbolt.network.collection import death_of
 from ringbolt.network.departed import Departed
+from ringbolt.network.drift import with_choices
 from ringbolt.network.errors import NetworkError
 from ringbolt.network.filter_holdings import filter_holdings
 from ringbolt.network.guessing import guess_settings
@@ -78,10 +79,13 @@ def _inspect(
     seen = inside if isinstance(inside, PodSight) else None
     settings = settings_with(known, record.given) if known else None
     settings = settings or guess_settings(lease, record, node, seen)
-    plan = _plan(lease, record, node, settings)
+    plan = chosen = _plan(lease, record, node, settings)
+    if plan:
+        chosen = with_choices(plan, node.links.get(lease.host_name), seen.link if seen else None)
+        plan = replace(plan, mac=chosen.mac)
     outside = Outside(lease, record, plan, node)
     holdings = (
-        *pod_holdings(Inside(lease, record, plan, inside), alive=outside.link is not None),
+        *pod_holdings(Inside(lease, record, chosen, inside), alive=outside.link is not None),
         *node_holdings(outside),
         *filter_holdings(outside, settings, guessed=known is None),
         _lease_holding(lease, record, settings, now),

@@ -34,7 +34,8 @@ from ringbolt.network.settings import (
 DEFAULT_MTU = 1500
 _SMALLEST_IPV6_MTU = 1280
 _FEWEST_ADDRESSES = 2
-_POD_PREFIX = "0a:58"
+POD_PREFIX = "0a:58"
+"""Of the hardware addresses that pods get unasked."""
 _NODE_PREFIX = "0e:58"
 
 
@@ -199,9 +200,9 @@ def mac_of_pod(addresses: list[IpAddress], name: str) -> str:
     """A hardware address that is the same whenever the IP address is: no stale neighbours."""
     four = next((one for one in addresses if one.version == pool.IPV4), None)
     if four:
-        return _mac(_POD_PREFIX, four.packed)
+        return _mac(POD_PREFIX, four.packed)
     six = addresses[0].packed if addresses else name.encode()
-    return _mac(_POD_PREFIX, blake2s(six, digest_size=4).digest())
+    return _mac(POD_PREFIX, blake2s(six, digest_size=4).digest())
 
 
 def mac_of_node_end(name: str) -> str:

@@ -7,14 +7,21 @@ namespace is not to be seen from here is mended on the node's side.
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ringbolt.linux import link
 from ringbolt.network import ruleset, shaping, wiring
 from ringbolt.network.attachment import UNLIMITED, Attachment, Fault, Repaired
 from ringbolt.network.bridge import Bridge
 from ringbolt.network.collection import GRACE_S
-from ringbolt.network.drift import NodeView, is_alive, look_at_ends, node_drift, pod_drift
+from ringbolt.network.drift import (
+    NodeView,
+    is_alive,
+    look_at_ends,
+    node_drift,
+    pod_drift,
+    with_choices,
+)
 from ringbolt.network.errors import ConflictError, NetworkError
 from ringbolt.network.firewall import localhost_faults, route_localhost
 from ringbolt.network.ground import Ground
@@ -86,8 +93,11 @@ class PodMender:
                     return
                 pod = undo.enter_context(PodSocket(self._ground.visitors, netns_fd, plan.versions))
                 site = Site(self._ground.node, self._index, pod.get(), netns_fd)
-                faults = [*self._node_faults(plan), *pod_drift(site.pod, plan)]
-                found.attempt(faults, lambda: self._mend(site, plan, lease), about)
+                host = link.find(site.node, plan.host_name)
+                chosen = with_choices(plan, host, link.find(site.pod, plan.ifname))
+                plan = replace(plan, mac=chosen.mac)
+                faults = [*self._node_faults(plan), *pod_drift(site.pod, chosen)]
+                found.attempt(faults, lambda: self._mend(site, plan, chosen.mtu, lease), about)
         except (NetworkError, OSError) as error:
             if self._ground.leases.is_held(lease):
                 found.fail(str(error), about)
@@ -121,11 +131,19 @@ class PodMender:
         if host is None:
             return  # the namespace is gone, or it is for whoever sees it
         site, index = NodeSite(self._ground.node, self._index), host.index
+        plan = self._with_known_mac(plan, index)
         found.attempt(
             self._node_faults(plan), lambda: self._mend_node_end(site, plan, index), about
         )
 
-    def _mend(self, site: Site, plan: Plan, lease: Lease) -> None:
+    def _with_known_mac(self, plan: Plan, index: int) -> Plan:
+        """The hardware address that the node knows the pod by: it may not be ours any more."""
+        known = self._view.neighbours
+        at = self._index or index
+        macs = (known.get((at, one.address.ip)) for one in plan.addresses)
+        return replace(plan, mac=next((mac for mac in macs if mac), plan.mac))
+
+    def _mend(self, site: Site, plan: Plan, pod_mtu: int, lease: Lease) -> None:
         ends = wiring.find_ends(site, plan)
         if ends is None:
             if is_alive(self._now(plan).links, plan.host_name):
@@ -135,7 +153,7 @@ class PodMender:
                 )
             plan, ends = self._connect(site, plan, lease)
         self._mend_node_end(site, plan, ends.node)
-        wiring.mend_pod_end(site, plan, ends.pod)
+        wiring.mend_pod_end(site, replace(plan, mtu=pod_mtu), ends.pod)
         wiring.configure_pod_end(site, plan, ends.pod)
 
     def _mend_node_end(self, site: NodeSite, plan: Plan, index: int) -> None:

@@ -16,6 +16,7 @@ from ringbolt.linux.neighbour import Neighbour
 from ringbolt.linux.overhearing import Overheard
 from ringbolt.linux.route import Route
 from ringbolt.network.names import is_host_name, is_ifb_name
+from ringbolt.network.plan import POD_PREFIX
 from ringbolt.network.settings import IpAddress, IpNetwork
 from ringbolt.network.wiring import DOOMED_GROUP
 
@@ -108,8 +109,10 @@ def _of_rest(netnsid: int, message: Message, marks: Landmarks) -> Signs:
 
 
 def _of_link(netnsid: int, one: Link, marks: Landmarks, *, gone: bool) -> Signs:
+    """A pod's link with a hardware address of somebody's choice: the node is to know it by that."""
     if netnsid != NO_NETNSID:
-        is_lost = one.index != link.LOOPBACK and (gone or not one.up)
+        is_chosen = one.kind == "veth" and not one.mac.startswith(POD_PREFIX)
+        is_lost = one.index != link.LOOPBACK and (gone or not one.up or is_chosen)
         return Signs(netnsids=frozenset([netnsid])) if is_lost else Signs()
     ours = one.name in marks.bridges or is_host_name(one.name) or is_ifb_name(one.name)
     is_lost = ours and one.group != DOOMED_GROUP and (gone or not one.up)

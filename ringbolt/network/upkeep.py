@@ -21,7 +21,7 @@ from ringbolt.network.recorded import (
     namespace_lives,
 )
 from ringbolt.network.settings import Mode, Settings
-from ringbolt.network.wiring import PodSocket
+from ringbolt.network.wiring import NodeSite, PodSocket
 
 
 class Upkeep:
@@ -33,7 +33,8 @@ class Upkeep:
     def check(self, attach: Attach, attached: Attached) -> None:
         """Compare the kernel with what was set up.
 
-        Raises DriftError with all differences, UnknownContainerError.
+        A hardware address that a plugin behind us chose is in `attached`; the node then knows the
+        pod by that one. Raises DriftError with all differences, UnknownContainerError.
         """
         settings = attach.settings
         lease = self._ground.leases.find(settings.name, attach.key)
@@ -44,9 +45,12 @@ class Upkeep:
             bridge = find_bridge(self._ground.node, settings.bridge)
             if bridge is None:
                 raise DriftError(f"the bridge {settings.bridge} is gone or down")
-        plan = replace(self._ground.plan(attach, lease, bridge), mtu=ANY_MTU)
+        own = replace(self._ground.plan(attach, lease, bridge), mtu=ANY_MTU)
+        plan = replace(own, mac=_mac_told(attach, attached) or own.mac)
         with PodSocket(self._ground.visitors, attach.netns_fd) as inside:
             index = bridge.index if bridge else None
+            if plan.mac != own.mac:
+                wiring.follow_mac(NodeSite(self._ground.node, index), inside.get(), plan)
             view = look_at_ends(self._ground.node, plan, index)
             faults = [*node_drift(view, plan, index), *pod_drift(inside.get(), plan)]
         mine = {one.address for one in plan.addresses}
@@ -124,3 +128,9 @@ class Upkeep:
             )
         if drop := find_drop(ground.firewall, settings):
             raise DegradedError(drop)
+
+
+def _mac_told(attach: Attach, attached: Attached) -> str:
+    """The hardware address that the result of the whole chain gives the pod's end, "" for none."""
+    macs = (one.mac for one in attached.interfaces if one.sandbox and one.name == attach.ifname)
+    return next(macs, "")

@@ -243,6 +243,18 @@ def mend_pod_end(site: Site, plan: Plan, index: int) -> None:
     site.pod.request([route.new_route(one).forgiving(errno.EEXIST) for one in lost])
 
 
+def follow_mac(site: NodeSite, pod: Socket, plan: Plan) -> None:
+    """Have the node know the pod by the plan's hardware address, if the pod's end has that one.
+
+    The change took the pod's own permanent neighbours along: they are told again.
+    """
+    host, inside = link.find(site.node, plan.host_name), link.find(pod, plan.ifname)
+    if host and inside and inside.peer == host.index and inside.mac == plan.mac:
+        at = site.bridge or host.index
+        site.node.request([_neighbour(at, one.address.ip, plan.mac) for one in plan.addresses])
+        pod.request([_neighbour(inside.index, one, plan.gateway_mac) for one in plan.gateways])
+
+
 def find_ends(site: Site, plan: Plan) -> Ends | None:
     """The pair, if it is there with one end on each side."""
     host = link.find(site.node, plan.host_name)

@@ -36,16 +36,19 @@ from tests.kernel.network_lab import (
     Pod,
     attach,
     detach,
+    dial,
     host,
     ip,
     links,
     network,
     pods,
     run,
+    serving,
 )
 
 MASQUERADED = replace(SETTINGS, masquerade=True)
 ROUTED = replace(SETTINGS, mode=Mode.ROUTED)
+CHOSEN = "02:00:00:00:00:05"
 LIMITS = Bandwidth(8_000_000, 800_000, 8_000_000, 800_000)
 
 
@@ -188,7 +191,7 @@ def test_the_status_tells_of_a_lost_table_and_of_a_foreign_drop(tmp_path: Path) 
 
 MENDED: list[tuple[str, Callable[[Pod, str], object]]] = [
     *BREAKS,
-    ("MTU of 1400, not 1500", lambda a, _h: a.run("ip", "link", "set", "eth0", "mtu", "1400")),
+    ("MTU of 9000, not 1500", lambda a, _h: a.run("ip", "link", "set", "eth0", "mtu", "9000")),
     ("bridge rb0 is gone or down", lambda _a, _h: run("ip", "link", "delete", "rb0")),
     ("bridge rb0 is gone or down", lambda _a, _h: run("ip", "link", "set", "rb0", "down")),
     ("rb0 lacks the address 10.88.0.1/24", lambda _a, _h: run("ip", "addr", "flush", "dev", "rb0")),
@@ -236,6 +239,32 @@ def test_repair_mends_what_somebody_broke_and_says_so(
         assert _state(a, host(result)) == before
         assert room.repair(settings) == Repaired()
         room.check(wanted, result)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, ROUTED])
+@pytest.mark.parametrize("is_seen", [True, False], ids=["seen", "unseen"])
+def test_a_mac_and_a_smaller_mtu_of_others_choice_stay_and_the_node_follows(
+    tmp_path: Path, settings: Settings, *, is_seen: bool
+) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        wanted = attach(a, settings, netns_path=a.path if is_seen else "/run/netns/elsewhere")
+        result = room.add(wanted)
+        a.run("ip", "link", "set", "eth0", "address", CHOSEN, "mtu", "1400")
+        told = replace(result.interfaces[-1], mac=CHOSEN)
+        chained = replace(result, interfaces=(*result.interfaces[:-1], told))
+        if is_seen:
+            mended = [one.words for one in room.repair(settings).mended]
+            assert f"the permanent neighbour 10.88.0.2 at {CHOSEN} is gone" in mended
+        else:
+            with pytest.raises(DriftError, match=f"hardware address {CHOSEN}"):
+                room.check(wanted, result)
+            room.check(wanted, chained)
+        with serving(a, 80):
+            assert dial(None, "10.88.0.2", 80)
+        assert room.repair(settings) == Repaired()
+        room.check(wanted, chained)
+        (inside,) = a.ip("link", "show", "dev", "eth0")
+        assert (inside["address"], inside["mtu"]) == (CHOSEN, 1400)
 
 
 def _state(pod: Pod, host_name: str) -> list[str]:

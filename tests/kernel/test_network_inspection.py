@@ -98,7 +98,7 @@ HARM = {
     "its default route is gone": ("pod", "ip route delete default", "route to 0.0.0.0/0 is gone"),
     "its neighbour is gone": ("pod", "ip neigh delete 10.88.0.1 dev eth0", "10.88.0.1 at"),
     "its link is down": ("pod", "ip link set eth0 down", "eth0 is down"),
-    "its MTU differs": ("pod", "ip link set eth0 mtu 1400", "MTU of 1400, not 1500"),
+    "its MTU differs": ("pod", "ip link set eth0 mtu 9000", "MTU of 9000, not 1500"),
     "it left the bridge": ("node", "ip link set NAME nomaster", "not in the bridge rb0"),
     "its port lost hairpin": ("node", "bridge link set dev NAME hairpin off", "not hairpin"),
     "the node's neighbour is gone": ("node", "ip neigh delete 10.88.0.2 dev rb0", "10.88.0.2 at"),
@@ -207,7 +207,7 @@ def test_tracked_flows_of_its_udp_ports_are_counted(tmp_path: Path) -> None:
 
 def test_the_commands_tell_it_beside_the_room_that_serves(tmp_path: Path) -> None:
     with _attached(tmp_path, FULL) as (_room, a, _name):
-        a.run("ip", "link", "set", "eth0", "mtu", "1400")
+        a.run("ip", "link", "set", "eth0", "mtu", "9000")
         _forget(tmp_path)
         places = ("--run-dir", str(tmp_path), "--cni-conf-dir", str(tmp_path))
         ringbolt = ("env", "-u", "COLUMNS", sys.executable, "-m", "daemon")
@@ -227,7 +227,7 @@ def test_the_commands_tell_it_beside_the_room_that_serves(tmp_path: Path) -> Non
     assert "  8080->80/tcp 5300->53/udp  in 80M out 8M  differs (eth0 has" in table
     assert "note: nobody tells how pods was set up" in table
     assert (row["state"], row["addresses"]) == ("differs", ["10.88.0.2", "fd00:88::2"])
-    assert text.startswith("shop/web-1: differs\n  amiss: eth0 has an MTU of 1400")
+    assert text.startswith("shop/web-1: differs\n  amiss: eth0 has an MTU of 9000")
     assert "    link eth0 (differs): the pod's end of the pair\n" in text
     assert {one["kind"] for one in whole["objects"]} == {kind.value for kind in Kind}
     assert (missing.returncode, missing.stdout) == (1, "")

@@ -87,6 +87,14 @@ def test_what_is_lost_in_a_pod_leads_to_that_pod() -> None:
     assert _read((7, link.RTM_NEWLINK, OURS)) == Signs()
 
 
+@pytest.mark.parametrize(
+    ("mac", "netnsids"), [("02:00:00:00:00:05", [7]), ("0a:58:0a:58:00:02", [])]
+)
+def test_a_mac_of_somebodys_choice_leads_to_that_pod(mac: str, netnsids: list[int]) -> None:
+    told = link.encode(Link(5, "eth0", "veth", IFF_UP, mac))
+    assert _read((7, link.RTM_NEWLINK, told)) == Signs(netnsids=frozenset(netnsids))
+
+
 def test_lost_notices_are_a_reason_to_look_everywhere() -> None:
     assert _read(overflow=True) == NODE
     assert read_filter_signs(Heard((), overflow=True)) == Signs(filter=True)
