@@ -7,9 +7,11 @@ server is gone may hang it, and must hang neither the agent nor its end.
 import asyncio
 import threading
 
+from daemon.device_finder import DeviceFinder
 from daemon.lean import structlog
 from daemon.options import VolumeOptions
 from daemon.volume_policy import volume_policy
+from ringbolt.devices.scan import Scanner
 from ringbolt.volumes.errors import VolumeError
 from ringbolt.volumes.kinds import all_kinds, open_volumes
 from ringbolt.volumes.outcome import Reconciled
@@ -26,6 +28,7 @@ class VolumeCare:
 
     def __init__(self, places: Places) -> None:
         self._setting = Setting(places, Policy())
+        self._find = DeviceFinder(Scanner())
         self._turn = threading.Lock()
         self._opened: Volumes | None = None
 
@@ -33,7 +36,7 @@ class VolumeCare:
         """The room, opened by the first who needs it. Raises OSError."""
         with self._turn:
             if self._opened is None:
-                self._opened = open_volumes(self._setting)
+                self._opened = open_volumes(self._setting, self._find)
             return self._opened
 
     def adopt(self, options: VolumeOptions | None) -> None:
@@ -41,7 +44,7 @@ class VolumeCare:
         self._setting = Setting(self._setting.places, volume_policy(options))
         with self._turn:
             if self._opened:
-                self._opened.adopt(self._setting.policy, all_kinds(self._setting))
+                self._opened.adopt(self._setting.policy, all_kinds(self._setting, self._find))
         try:
             write_setting(self._setting)
         except OSError as error:
@@ -61,7 +64,7 @@ class VolumeCare:
 
     def _tell_lacks(self) -> None:
         wanted = {kind for rule in self._setting.policy.rules for kind in rule.kinds}
-        for backend in all_kinds(self._setting):
+        for backend in all_kinds(self._setting, self._find):
             if backend.kind in wanted and (lack := backend.lacks()):
                 _log.warning("this node lacks", lack=f"{backend.kind.value} volumes: {lack}")
 

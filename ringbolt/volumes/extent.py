@@ -13,7 +13,7 @@ from ringbolt.volumes import hanging
 from ringbolt.volumes.backend import Ask, Growing
 from ringbolt.volumes.errors import NotAvailableError, NotFoundError
 from ringbolt.volumes.ground import Ground
-from ringbolt.volumes.mounts import Mounts
+from ringbolt.volumes.mounts import Mounts, is_gone
 from ringbolt.volumes.outcome import Stats
 from ringbolt.volumes.paths import Spot
 from ringbolt.volumes.spec import Loop, Overlay, Subvolume, Tmpfs
@@ -85,6 +85,8 @@ def with_size(volume: Volume, size: int) -> Volume:
 
 def _stats(spot: Spot, point: MountPoint) -> Stats:
     abnormal = "the file system went read-only after errors" if went_read_only(point) else ""
+    if is_gone(point):
+        abnormal = "its disk was taken out: end the pods that use it and bring the disk back"
     if hanging.can_hang(point.fstype):
         return _of(hanging.read_statfs(spot), abnormal)
     fd = spot.fd()

@@ -44,7 +44,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """`fd` is open for reading and writing. `name` is for people, `identity` for decisions."""
+    """`name` is for people, `identity` for decisions.
+
+    `fd` is open for reading and, unless it is only looked at, for writing.
+    """
 
     fd: int
     name: str
@@ -106,12 +109,13 @@ class Held:
 
 
 @contextmanager
-def hold(path: str, *, expected: int | None = None) -> Generator[Held]:
+def hold(path: str, *, expected: int | None = None, write: bool = True) -> Generator[Held]:
     """Hold a block device, of the number `expected` if that is given, or a regular file.
 
+    Without `write` it is only looked at, so it may be one that takes no writes.
     Raises BusyError, NotFoundError, MismatchError, NotAvailableError, and OSError for the rest.
     """
-    fd = _open(path)
+    fd = _open(path, write=write)
     try:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISBLK(mode) and not stat.S_ISREG(mode):
@@ -123,7 +127,7 @@ def hold(path: str, *, expected: int | None = None) -> Generator[Held]:
                 "it was renamed meanwhile; nothing was written"
             )
         held = Held(fd, path, identity, stat.S_ISBLK(mode))
-        _require_usable(held)
+        _require_usable(held, write=write)
         yield held
     finally:
         os.close(fd)
@@ -145,9 +149,9 @@ def identify(fd: int) -> Identity:
     )
 
 
-def _open(path: str) -> int:
+def _open(path: str, *, write: bool) -> int:
     """O_EXCL without O_CREAT means nothing for a regular file, and a claim for a block device."""
-    flags = os.O_RDWR | os.O_EXCL | os.O_CLOEXEC | os.O_NONBLOCK
+    flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_EXCL | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         return os.open(path, flags)
     except OSError as error:
@@ -163,7 +167,7 @@ def _open(path: str) -> int:
         raise
 
 
-def _require_usable(held: Held) -> None:
+def _require_usable(held: Held, *, write: bool) -> None:
     if held.size <= 0:
         raise NotAvailableError(f"{held.name} has no size: it has no medium, or is not ready yet")
     if not held.is_block:
@@ -171,7 +175,7 @@ def _require_usable(held: Held) -> None:
     number = held.identity.device
     if found := block.holders(number):
         raise BusyError(f"{held.name} is part of {', '.join(found)}; take it out of there first")
-    if block.is_read_only(held.fd):
+    if write and block.is_read_only(held.fd):
         raise NotAvailableError(f"{held.name} takes no writes: it is read-only")
 
 

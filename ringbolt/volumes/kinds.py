@@ -1,25 +1,29 @@
 """All kinds of volumes there are, as the one table that `Volumes` is opened with."""
 
 from ringbolt.volumes.backend import Backend
+from ringbolt.volumes.device import DeviceBackend, Finder
 from ringbolt.volumes.directory import DirectoryBackend
 from ringbolt.volumes.image import ImageBackend
 from ringbolt.volumes.loop_image import LoopBackend
 from ringbolt.volumes.setting import Setting
+from ringbolt.volumes.subvolume import SubvolumeBackend
 from ringbolt.volumes.tmpfs import TmpfsBackend
 from ringbolt.volumes.volumes import Volumes
 
 
-def all_kinds(setting: Setting) -> tuple[Backend, ...]:
-    """One backend for each kind."""
+def all_kinds(setting: Setting, find: Finder | None = None) -> tuple[Backend, ...]:
+    """One backend for each kind; `find` finds block devices by their names."""
     places, roots = setting.places, setting.policy.roots
     return (
         TmpfsBackend(),
         DirectoryBackend(roots),
         LoopBackend(places.state_dir),
+        SubvolumeBackend(places.state_dir / "volumes" / "subvolume"),
+        DeviceBackend(find, places.state_dir),
         ImageBackend(roots, places.run_dir),
     )
 
 
-def open_volumes(setting: Setting) -> Volumes:
+def open_volumes(setting: Setting, find: Finder | None = None) -> Volumes:
     """The room of a node. Raises OSError."""
-    return Volumes(setting.places, setting.policy, all_kinds(setting))
+    return Volumes(setting.places, setting.policy, all_kinds(setting, find))

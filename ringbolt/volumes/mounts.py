@@ -5,6 +5,7 @@ One look is one value; questions cost what they ask for, not what else is mounte
 
 import errno
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Self
 
 from ringbolt.linux.mount import MountPoint, parse_mountinfo
@@ -70,6 +71,19 @@ class Mounts:
             lines.append(self.text[self.text.rfind("\n", 0, start) + 1 : end])
             start = self.text.find(text, end)
         return tuple(parse_mountinfo("\n".join(lines)))
+
+
+def is_gone(point: MountPoint, sysfs: str = "/sys") -> bool:
+    """Whether the disk below a mount was taken out: what it still shows is what was cached.
+
+    A btrfs numbers its mounts by itself and is known by its source.
+    """
+    major, minor = point.device
+    if major:
+        return not Path(sysfs, "dev", "block", f"{major}:{minor}").exists()
+    if point.fstype != "btrfs":
+        return False
+    return not Path(sysfs, "class", "block", Path(point.source).name).exists()
 
 
 def _escaped(path: str) -> str:

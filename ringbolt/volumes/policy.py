@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from ringbolt.volumes.errors import RefusedError
 from ringbolt.volumes.mount_options import Options, always, option_name, parse_options
-from ringbolt.volumes.spec import Directory, Image, Kind, Overlay, Subvolume, Tmpfs, size_of
+from ringbolt.volumes.spec import Device, Directory, Image, Kind, Overlay, Subvolume, Tmpfs, size_of
 from ringbolt.volumes.volume import Tenant, Volume
 
 
@@ -19,7 +19,8 @@ class Rule:
 
     `max_size` in bytes, None is no limit. `options` are globs over mount options that are allowed
     beside the harmless ones. `readonly`: they may only read. `trusted`: they may ask for `suid` and
-    `dev`, which give a volume's setuid programs and device nodes their meaning.
+    `dev`, which give a volume's setuid programs and device nodes their meaning. `devices` are globs
+    over `serial=...`, `wwn=...` and so on, that device volumes must be named by.
     """
 
     kinds: frozenset[Kind]
@@ -28,6 +29,7 @@ class Rule:
     options: tuple[str, ...] = ()
     readonly: bool = False
     trusted: bool = False
+    devices: tuple[str, ...] = ("*",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,9 @@ def _objection(rule: Rule, volume: Volume, options: Options, harmless: frozenset
     size = size_of(volume.spec)
     if rule.max_size is not None and size is not None and size > rule.max_size:
         return f"{size} bytes are more than the {rule.max_size} that volumes.allow gives"
+    spec = volume.spec
+    if isinstance(spec, Device) and not _names(rule.devices, f"{spec.key.value}={spec.value}"):
+        return f"volumes.allow gives no device of {spec.key.value} {spec.value!r}"
     if options.trust and not rule.trusted:
         return "the options suid and dev need a rule that is trusted"
     for option in options.superblock:

@@ -41,6 +41,7 @@ def write_setting(setting: Setting) -> None:
                 "options": rule.options,
                 "readonly": rule.readonly,
                 "trusted": rule.trusted,
+                "devices": rule.devices,
             }
             for rule in policy.rules
         ],
@@ -77,4 +78,5 @@ def _to_rule(found: dict[str, Any]) -> Rule:
         tuple(found["options"]),
         bool(found["readonly"]),
         bool(found["trusted"]),
+        tuple(found["devices"]),
     )

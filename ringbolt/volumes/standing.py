@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ringbolt.linux.mount import MNT_DETACH, MNT_FORCE, MountPoint
 from ringbolt.volumes import hanging
 from ringbolt.volumes.errors import BusyError, ConflictError, DeadlineError
-from ringbolt.volumes.mounts import CORRUPT, Mounts, Root
+from ringbolt.volumes.mounts import CORRUPT, Mounts, Root, is_gone
 from ringbolt.volumes.outcome import State
 from ringbolt.volumes.paths import Spot
 
@@ -44,6 +44,8 @@ def look(spot: Spot, right: Right) -> Standing:
     points = Mounts.look().at(spot.path) if spot.is_mount() else ()
     if not points:
         return Standing(State.MISSING)
+    if is_gone(points[-1]):
+        return Standing(State.CORRUPT, points)
     try:
         root = read_root(spot, points[-1])
     except OSError as error:
