@@ -166,7 +166,8 @@ def _monitor(context: Any, source: str, receive_buffer: int) -> Any:
     with contextlib.suppress(OSError):
         monitor.set_receive_buffer_size(receive_buffer)
     if source == "kernel":
-        with socket.socket(fileno=os.dup(monitor.fileno())) as one:
+        descriptor: int = monitor.fileno()
+        with socket.socket(fileno=os.dup(descriptor)) as one:
             socket_filter.attach(one, _PODS_PASSED_BY)
     monitor.start()
     return monitor
