@@ -111,7 +111,7 @@ def _of_rest(netnsid: int, message: Message, marks: Landmarks) -> Signs:
 def _of_link(netnsid: int, one: Link, marks: Landmarks, *, gone: bool) -> Signs:
     """A pod's link with a hardware address of somebody's choice: the node is to know it by that."""
     if netnsid != NO_NETNSID:
-        is_chosen = one.kind == "veth" and not one.mac.startswith(POD_PREFIX)
+        is_chosen = one.mac and not one.mac.startswith(POD_PREFIX)
         is_lost = one.index != link.LOOPBACK and (gone or not one.up or is_chosen)
         return Signs(netnsids=frozenset([netnsid])) if is_lost else Signs()
     ours = one.name in marks.bridges or is_host_name(one.name) or is_ifb_name(one.name)

@@ -76,7 +76,7 @@ def flows(draw: st.DrawFn) -> conntrack.Flow:
 @given(LINKS)
 def test_a_glance_sees_what_decoding_does(value: link.Link) -> None:
     seen = link.glance(link.encode(value))
-    names = ("index", "name", "flags", "mtu", "group")
+    names = ("index", "name", "flags", "mac", "mtu", "group")
     assert [getattr(seen, name) for name in names] == [getattr(value, name) for name in names]
 
 
