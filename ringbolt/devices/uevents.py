@@ -161,13 +161,12 @@ def _interface(index: int) -> str:
 
 def _monitor(context: Any, source: str, receive_buffer: int) -> Any:
     """A started pyudev.Monitor, which has no types."""
-    monitor = pyudev.Monitor.from_netlink(context, source)
+    monitor: Any = pyudev.Monitor.from_netlink(context, source)
     # EPERM without CAP_NET_ADMIN: the default buffer must do, and overflows are noticed.
     with contextlib.suppress(OSError):
         monitor.set_receive_buffer_size(receive_buffer)
     if source == "kernel":
-        descriptor: int = monitor.fileno()
-        with socket.socket(fileno=os.dup(descriptor)) as one:
+        with socket.socket(fileno=os.dup(monitor.fileno())) as one:
             socket_filter.attach(one, _PODS_PASSED_BY)
     monitor.start()
     return monitor
