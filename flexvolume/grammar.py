@@ -143,10 +143,9 @@ def _subvolume(written: _Written) -> Spec:
 
 
 def _device(written: _Written) -> Spec:
-    keys = [key for key in DeviceKey if key is not DeviceKey.SELECTOR]
-    found = [(key, text) for key in keys if (text := written.take(key.value, str)) is not None]
+    found = [(key, text) for key in DeviceKey if (text := written.take(key.value, str)) is not None]
     if len(found) != 1:
-        names = ", ".join(key.value for key in keys)
+        names = ", ".join(key.value for key in DeviceKey)
         raise InvalidError(f"a device volume is found by exactly one of {names}")
     (key, value), *_ = found
     policy = written.take("format", _one_of(FormatPolicy)) or FormatPolicy.NEVER
@@ -162,6 +161,7 @@ def _overlay(written: _Written) -> Spec:
         lower=written.need("lower"),
         name=written.take("name", str),
         size=written.take("size", parse_bytes),
+        sha256=written.take("sha256", str),
     )
 
 

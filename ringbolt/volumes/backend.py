@@ -30,16 +30,17 @@ from ringbolt.volumes.volume import NO_SECRETS, Secrets, Volume
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One call on a volume: `volume` as the policy granted it, sizes filled in.
+    """One call on a volume: `volume` as the policy granted it.
 
     `options` are the superblock's, all allowed; those of the mount (`noexec`, `noatime`) are the
-    core's.
+    core's. `max_size` is for what is made without a size asked for.
     """
 
     volume: Volume
     deadline: Deadline
     secrets: Secrets = NO_SECRETS
     options: tuple[str, ...] = ()
+    max_size: int | None = None
 
 
 class Backend(Protocol):

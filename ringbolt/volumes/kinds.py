@@ -5,6 +5,7 @@ from ringbolt.volumes.device import DeviceBackend, Finder
 from ringbolt.volumes.directory import DirectoryBackend
 from ringbolt.volumes.image import ImageBackend
 from ringbolt.volumes.loop_image import LoopBackend
+from ringbolt.volumes.overlay import OverlayBackend
 from ringbolt.volumes.setting import Setting
 from ringbolt.volumes.subvolume import SubvolumeBackend
 from ringbolt.volumes.tmpfs import TmpfsBackend
@@ -21,6 +22,7 @@ def all_kinds(setting: Setting, find: Finder | None = None) -> tuple[Backend, ..
         SubvolumeBackend(places.state_dir / "volumes" / "subvolume"),
         DeviceBackend(find, places.state_dir),
         ImageBackend(roots, places.run_dir),
+        OverlayBackend(roots, places.run_dir, places.state_dir),
     )
 
 

@@ -45,14 +45,19 @@ _CONTROL = Path(loop.CONTROL)
 
 
 class LoopBackend:
-    """The kind `loop`; images lie below `state_dir`."""
+    """The kind `loop`; images lie in `folder` of those below `state_dir`."""
 
     kind = Kind.LOOP
     staged = True
     options = SAFE_OPTIONS
 
-    def __init__(self, state_dir: Path, check: CheckPolicy = CheckPolicy.PREEN) -> None:
-        self._files = BackingFiles(state_dir, self.kind.value)
+    def __init__(
+        self,
+        state_dir: Path,
+        check: CheckPolicy = CheckPolicy.PREEN,
+        folder: str = Kind.LOOP.value,
+    ) -> None:
+        self._files = BackingFiles(state_dir, folder)
         self._tombstones = Tombstones(state_dir / "volumes" / "formatting")
         self._check = check
 

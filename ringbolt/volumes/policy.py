@@ -9,7 +9,16 @@ from fnmatch import fnmatchcase
 
 from ringbolt.volumes.errors import RefusedError
 from ringbolt.volumes.mount_options import Options, always, option_name, parse_options
-from ringbolt.volumes.spec import Device, Directory, Image, Kind, Overlay, Subvolume, Tmpfs, size_of
+from ringbolt.volumes.spec import (
+    Device,
+    Directory,
+    Image,
+    Kind,
+    Overlay,
+    Tmpfs,
+    is_ephemeral,
+    size_of,
+)
 from ringbolt.volumes.volume import Tenant, Volume
 
 
@@ -44,12 +53,14 @@ class Policy:
 class Grant:
     """The volume as it is allowed: sizes filled in, read-only where the rule demands it.
 
-    `attributes` are MOUNT_ATTR_* of each of its mounts, `options` the superblock's.
+    `attributes` are MOUNT_ATTR_* of each of its mounts, `options` the superblock's. `max_size` is
+    what a volume may have that is made without a size asked for; of one that exists its own holds.
     """
 
     volume: Volume
     attributes: int
     options: tuple[str, ...]
+    max_size: int | None
 
 
 def permit(policy: Policy, volume: Volume, tenant: Tenant, harmless: frozenset[str]) -> Grant:
@@ -117,7 +128,8 @@ def _granted(rule: Rule, volume: Volume, options: Options) -> Grant:
     spec = volume.spec
     readonly = volume.readonly or rule.readonly or options.readonly or isinstance(spec, Image)
     # What a kind makes without a size would be limited by nothing else.
-    if isinstance(spec, Tmpfs | Subvolume | Overlay) and spec.size is None:
+    if isinstance(spec, Tmpfs | Overlay) and is_ephemeral(spec) and spec.size is None:
         spec = replace(spec, size=rule.max_size)
     attributes = always(volume.block) & ~options.trust | options.attributes
-    return Grant(replace(volume, spec=spec, readonly=readonly), attributes, options.superblock)
+    granted = replace(volume, spec=spec, readonly=readonly)
+    return Grant(granted, attributes, options.superblock, rule.max_size)

@@ -146,8 +146,7 @@ class Image:
 
     def __post_init__(self) -> None:
         check_absolute(self.path)
-        if self.sha256 is not None and not _SHA256.fullmatch(self.sha256):
-            raise InvalidError("sha256 is 64 lower-case hexadecimal digits")
+        _check_sha256(self.sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +154,17 @@ class Overlay:
     """Writable above the read-only `lower` (a directory or an image).
 
     Without `name` what is written lives in memory as long as the publication, with it in an image
-    file of our own.
+    file of our own. `sha256` pins an image below.
     """
 
     kind: ClassVar = Kind.OVERLAY
     lower: str
     name: str | None = None
     size: int | None = None
+    sha256: str | None = None
 
     def __post_init__(self) -> None:
+        _check_sha256(self.sha256)
         check_absolute(self.lower)
         check_size(self.size)
         if self.name is not None:
@@ -226,6 +227,11 @@ class Fuse:
 
 
 Spec = Tmpfs | Directory | Loop | Subvolume | Device | Image | Overlay | Nfs | Cifs | Iscsi | Fuse
+
+
+def _check_sha256(text: str | None) -> None:
+    if text is not None and not _SHA256.fullmatch(text):
+        raise InvalidError("sha256 is 64 lower-case hexadecimal digits")
 
 
 def is_ephemeral(spec: Spec) -> bool:

@@ -66,7 +66,8 @@ class SubvolumeBackend:
             try:
                 fd = self._open(volume)
             except NotFoundError:
-                return Created(volume.id, spec.size, _make(folder, spec))
+                size = spec.size or ask.max_size
+                return Created(volume.id, size, _make(folder, Subvolume(spec.name, size)))
             opened.callback(os.close, fd)
             return Created(volume.id, _check_size(volume.id, fd, spec.size), fresh=False)
 

@@ -78,7 +78,7 @@ class Volumes:
         """
         grant = self._ground.grant(volume, tenant, secrets)
         with self._ground.alone(grant.volume.id, "create", deadline):
-            ask = Ask(grant.volume, deadline, secrets, grant.options)
+            ask = Ask(grant.volume, deadline, secrets, grant.options, grant.max_size)
             return self._ground.backend(volume.kind).create(ask)
 
     def delete(self, volume: Volume, deadline: Deadline) -> bool:

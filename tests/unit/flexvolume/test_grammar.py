@@ -119,7 +119,7 @@ def test_what_all_kinds_have() -> None:
         ("kind=tmpfs mode=17777", "mode 17777 is no file mode"),
         ("kind=device", "exactly one of serial, wwn, id, path, partuuid"),
         ("kind=device id=a wwn=b", "exactly one of serial, wwn, id, path, partuuid"),
-        ("kind=device selector=a", "exactly one of"),
+        ("kind=device selector=a serial=b", "exactly one of"),
         ("kind=dir path=srv", "is no absolute path"),
         ("kind=dir path=/srv/../etc", "no '..'"),
         ("kind=image path=/a sha256=ab", "sha256 is 64"),
