@@ -135,9 +135,10 @@ class Encrypting(Protocol):
 class Copying(Protocol):
     """A kind whose volumes can be copied as they are at one moment."""
 
-    def snapshot(self, ask: Ask, name: str, fd: int | None) -> Snapshot:
+    def snapshot(self, ask: Ask, name: str, fd: int | None, *, plain: bool) -> Snapshot:
         """Make a volume `name` of the same namespace, of this one's content.
 
-        `fd` is as in `Growing`. Raises ConflictError: there is one, NotAvailableError, FullError.
+        `fd` is as in `Growing`. `plain` copies what cannot be shared. Raises ConflictError: there
+        is one, NotAvailableError, BusyError, FullError.
         """
         ...

@@ -8,6 +8,7 @@ killed. Its sectors are 512 bytes, always: a file system made on others does not
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ringbolt.volumes import backing_file
 from ringbolt.volumes.backend import Ask
 from ringbolt.volumes.backing_file import BackingFiles
 from ringbolt.volumes.content import find_filesystem
+from ringbolt.volumes.copying import at_rest, copy_bytes, make_own, share_blocks
 from ringbolt.volumes.deadline import Deadline
 from ringbolt.volumes.errors import (
     BusyError,
@@ -33,7 +35,7 @@ from ringbolt.volumes.format import Wanted, ensure_filesystem
 from ringbolt.volumes.grow import grow_mounted, grow_unmounted
 from ringbolt.volumes.held import Held, identify
 from ringbolt.volumes.mounts import Root
-from ringbolt.volumes.outcome import Created
+from ringbolt.volumes.outcome import Created, Snapshot
 from ringbolt.volumes.spec import Encryption, FsType, Kind, Loop
 from ringbolt.volumes.tombstones import Tombstones
 from ringbolt.volumes.volume import Volume
@@ -130,6 +132,27 @@ class LoopBackend:
             if fd is not None and not volume.block and self._has_room(volume, image):
                 _fill(fd, spec.fs_type, has)
         return has
+
+    def snapshot(self, ask: Ask, name: str, fd: int | None, *, plain: bool) -> Snapshot:
+        """Copy the image, its file system at rest. A plain copy takes too long for that."""
+        volume, copy = ask.volume, replace(ask.volume, spec=replace(_spec(ask.volume), name=name))
+        with ExitStack() as opened:
+            image = self._open(volume)
+            opened.callback(os.close, image)
+            if _find(image) is not None and (fd is None or volume.block or plain):
+                raise BusyError(f"{volume.id} is in use, and cannot be brought to rest: end that")
+
+            def finish(target: int) -> None:
+                if plain:
+                    copy_bytes(image, target, ask.deadline)
+                else:
+                    with at_rest(fd):
+                        share_blocks(image, target)
+                make_own(target, copy.id, ask.deadline)
+
+            if not self._files.make(volume.namespace, name, 0, finish):
+                raise ConflictError(f"there is a volume {copy.id}: delete it first")
+            return Snapshot(copy.id, volume.id, os.fstat(image).st_size)
 
     def holds(self, volume: Volume, point: MountPoint, root: Root) -> bool:
         """By the file behind its loop device."""

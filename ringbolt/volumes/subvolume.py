@@ -110,9 +110,9 @@ class SubvolumeBackend:
                 return size
             return max(size, now or size)
 
-    def snapshot(self, ask: Ask, name: str, fd: int | None) -> Snapshot:
+    def snapshot(self, ask: Ask, name: str, fd: int | None, *, plain: bool) -> Snapshot:
         """Copy it, with its limit: one moment for all of its files, mounted or not."""
-        del fd
+        del fd, plain
         volume = ask.volume
         copy = Volume(Subvolume(name), volume.namespace)
         with ExitStack() as opened:

@@ -191,10 +191,13 @@ class Volumes:
         with self._ground.alone(volume.id, "expand", deadline):
             return self._extent.expand(ask, size)
 
-    def snapshot(self, volume: Volume, tenant: Tenant, name: str, deadline: Deadline) -> Snapshot:
+    def snapshot(
+        self, volume: Volume, tenant: Tenant, name: str, deadline: Deadline, *, plain: bool = False
+    ) -> Snapshot:
         """Copy it as it is now, as a volume `name` of its namespace.
 
-        Raises what `validate` does, ConflictError: there is one, NotAvailableError, FullError.
+        `plain` copies byte for byte what cannot share blocks. Raises what `validate` does,
+        ConflictError: there is one, NotAvailableError, BusyError, FullError.
         """
         check_name(name)
         grant = self._ground.grant(volume, tenant)
@@ -206,7 +209,7 @@ class Volumes:
             self._ground.alone(volume.id, "snapshot", deadline),
             self._extent.mounted(grant.volume) as fd,
         ):
-            return backend.snapshot(ask, name, fd)
+            return backend.snapshot(ask, name, fd, plain=plain)
 
     def reconcile(self) -> Reconciled:
         """Bring what a killed process or a reboot left to the state it should have.
