@@ -20,6 +20,7 @@ from daemon.installation import InstalledFile
 from daemon.options import NetworkOptions
 from daemon.problem import ConfigError
 from ringbolt.network.errors import NetworkError
+from ringbolt.network.removal import remove_networks
 from ringbolt.volumes.errors import VolumeError
 
 _PROGRAM_MODE = 0o755
@@ -99,7 +100,10 @@ def uninstall(
     with _refusing(state_dir):
         installation.forget(state_dir)
     _remove(cni_conf_dir / cni_conflist.NAME)
-    _remove_unless(cni_bin_dir / cni_conflist.PLUGIN, "" if force else _why_needed(run_dir))
+    needed = _why_needed(run_dir)
+    _remove_unless(cni_bin_dir / cni_conflist.PLUGIN, "" if force else needed)
+    if not needed:
+        _remove_networks(run_dir)
     driver = _driver(flexvolume_dir)
     if flexvolume_dir or driver.exists():
         _remove_unless(driver, "" if force else _why_mounted(run_dir))
@@ -162,6 +166,14 @@ def _why_mounted(run_dir: Path) -> str:
     except (VolumeError, OSError) as error:
         return f"whether volumes are mounted cannot be read ({error})"
     return f"it must unmount the volumes that pods still have ({', '.join(live)})" if live else ""
+
+
+def _remove_networks(run_dir: Path) -> None:
+    try:
+        for what in remove_networks(run_dir):
+            click.echo(f"removed {what}")
+    except (NetworkError, OSError, ValueError) as error:
+        _tell(f"warning: bridges and the packet filter's table may be left: {error}")
 
 
 def _why_needed(run_dir: Path) -> str:

@@ -111,15 +111,15 @@ class Firewall:
             self._delete(elements)
         self._forget_flows(ports)
 
-    def prune(self) -> int:
-        """Delete host ports that nobody has on record: what a crash left. How many there were."""
+    def prune(self) -> frozenset[Element]:
+        """Delete host ports that nobody has on record: what a crash left. Which there were."""
         there = self.look()
         if there is None:
-            return 0
+            return frozenset()
         # In this order: an element is made after its record, so none is too young for it.
         stray = there.ports - set(self._recorded())
         self._delete(stray)
-        return len(stray)
+        return stray
 
     def foreign_drops(self) -> list[str]:
         """Chains of others that drop what the node forwards, as `ip filter FORWARD`.

@@ -222,12 +222,13 @@ class Leases:
         with self._ledger.write() as database:
             database.execute("INSERT OR REPLACE INTO networks VALUES (?, ?)", (network, settings))
 
-    def remembered(self) -> dict[NetworkName, str]:
-        """The texts of the networks that have leases."""
+    def remembered(self, *, attached: bool = True) -> dict[NetworkName, str]:
+        """The texts of the networks that have leases, or of all that ever had since boot."""
         with self._ledger.read() as database:
             rows = database.execute(
-                "SELECT name, settings FROM networks WHERE name IN"
-                " (SELECT DISTINCT network FROM attachments)"
+                "SELECT name, settings FROM networks WHERE ? OR name IN"
+                " (SELECT DISTINCT network FROM attachments)",
+                (not attached,),
             ).fetchall()
         return {NetworkName(name): text for name, text in rows}
 

@@ -90,7 +90,7 @@ class Mender:
     ) -> None:
         if not self._repair_bridge(settings, found):
             return
-        self._repair_filter(settings, leases, records, found)
+        self._repair_filter(settings, leases, records, found, only)
         if only is not None and not any(lease.key in only for lease in leases):
             return
         bridge = self._ground.bridge(settings)
@@ -134,6 +134,7 @@ class Mender:
         leases: Sequence[Lease],
         records: Sequence[Record],
         found: Findings,
+        only: frozenset[Key] | None,
     ) -> None:
         if not settings.masquerade and not any(record.ports for record in records):
             return
@@ -144,6 +145,17 @@ class Mender:
             found.fail(str(error))
             return
         found.attempt(faults, lambda: firewall.rebuild(settings))
+        if only is None:
+            self._prune(settings, found)
+
+    def _prune(self, settings: Settings, found: Findings) -> None:
+        """Take away host ports that lead to no pod of any network."""
+        try:
+            stray = sorted(self._ground.firewall.prune())
+        except (NetworkError, OSError) as error:
+            found.fail(str(error))
+            return
+        found.mended += [Fault(settings.name, f"{describe(one)} was no pod's") for one in stray]
 
     def _filter_faults(
         self, settings: Settings, leases: Sequence[Lease], records: Sequence[Record]

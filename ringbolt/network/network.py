@@ -67,7 +67,7 @@ class Network:
         return self._ground.leases
 
     def add(self, attach: Attach) -> Attached:
-        """Attach a pod; the same call again answers the same.
+        """Attach a pod; the same call again answers the same, another for the same is a conflict.
 
         Raises ExhaustedError, ConflictError, InvalidError, TryAgainError, NotAvailableError, and
         OSError of the kernel; then nothing of it is left.
@@ -87,7 +87,9 @@ class Network:
             self._ground.remember(common)
             bridge = self._ground.bridge(settings)
             got = self._acquire(attach)
-            if got.fresh:
+            if not got.fresh:
+                _check_same(attach, got.lease)
+            else:
                 undo.callback(self._ground.leases.release, got.lease, why="attaching it failed")
             if got.replaced:
                 self._ground.remove(got.replaced)
@@ -248,6 +250,17 @@ def _request(attach: Attach) -> Request:
         Record.of(attach).to_json(),
         attach.settings.cool_down_s,
     )
+
+
+def _check_same(attach: Attach, lease: Lease) -> None:
+    """Raise ConflictError unless the lease was given for the same wishes."""
+    known, wanted = Record.from_json(lease.note), Record.of(attach)
+    known = replace(known, pod=wanted.pod, netns_path=wanted.netns_path, given=wanted.given)
+    if known != wanted or not set(attach.addresses) <= set(lease.addresses):
+        raise ConflictError(
+            f"{attach.ifname} of {attach.container_id} is attached already, with other addresses,"
+            " host ports, limits or another network: detach it first"
+        )
 
 
 def _versions(attach: Attach) -> frozenset[int]:

@@ -16,6 +16,7 @@ from ringbolt.network.errors import (
 )
 from ringbolt.network.foreign_drop import find_drop
 from ringbolt.network.ground import Ground
+from ringbolt.network.leases import Lease
 from ringbolt.network.recorded import (
     attachment_of,
     namespace_lives,
@@ -84,22 +85,33 @@ class Upkeep:
             and (why := death_of(lease, links, valid, now, lives=namespace_lives))
         ]
         failures: list[OSError] = []
+        taken: list[tuple[Lease, str]] = []
         marked = wiring.doom(self._ground.node, *orphans)
         for lease, why in deaths:
             try:
-                marked |= self._ground.remove(lease)
+                marked |= self._take_back(lease, settings, why, taken)
             except OSError as error:
                 failures.append(error)
-                continue
-            self._ground.leases.release(lease, settings.cool_down_s, why)
         if marked:
             self._ground.sweeper.sweep()
         if valid is not None and self._ground.firewall.is_there(settings):
             self._ground.firewall.prune()
         if failures:
             raise failures[0]
-        gone = tuple(attachment_of(lease) for lease, _why in deaths)
-        return Collected(gone, tuple(why for _lease, why in deaths), orphans)
+        gone = tuple(attachment_of(lease) for lease, _why in taken)
+        return Collected(gone, tuple(why for _lease, why in taken), orphans)
+
+    def _take_back(
+        self, lease: Lease, settings: Settings, why: str, taken: list[tuple[Lease, str]]
+    ) -> bool:
+        """Take one lease back, unless a call has it in hand or did so; whether links are marked."""
+        with self._ground.turns.if_free(lease.key) as is_free:
+            if not is_free or not self._ground.leases.is_held(lease):
+                return False
+            marked = self._ground.remove(lease)
+            self._ground.leases.release(lease, settings.cool_down_s, why)
+        taken.append((lease, why))
+        return marked
 
     def status(self, settings: Settings) -> None:
         """Raise unless a pod could be attached now and those attached have what they need.

@@ -145,7 +145,8 @@ def test_a_pods_life(plugin: Plugin) -> None:
         assert (code, drift["code"]) == (1, 101)
         for _ in range(2):
             assert plugin.call("DEL", a) == (0, None)
-        assert [one["ifname"] for one in a.ip("link", "show")] == ["lo"]
+        assert "eth0" not in [one["ifname"] for one in a.ip("link", "show")]
+        wait_until(lambda: [one["ifname"] for one in a.ip("link", "show")] == ["lo"])
         valid = [{"containerID": "b", "ifname": "eth0"}]
         assert plugin.call("GC", b, {**CONF, "cni.dev/valid-attachments": valid}) == (0, None)
         assert "eth0" in [one["ifname"] for one in b.ip("link", "show")]

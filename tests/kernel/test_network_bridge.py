@@ -4,11 +4,13 @@ import ipaddress
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ringbolt.linux.netlink import Socket
 from ringbolt.network import wiring
+from ringbolt.network.attachment import Bandwidth, PortMapping
 from ringbolt.network.attachment import Pod as PodOwner
 from ringbolt.network.errors import ConflictError
 from ringbolt.network.network import Network
@@ -81,6 +83,28 @@ def test_the_same_call_answers_the_same(tmp_path: Path) -> None:
         before = links()
         assert room.add(attach(a)) == first
         assert links().keys() == before.keys()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"port_mappings": (PortMapping(8088, 80),)},
+        {"mac": "02:00:00:00:00:63"},
+        {"bandwidth": Bandwidth(8_000_000)},
+        {"addresses": (ipaddress.ip_address("10.88.0.99"),)},
+    ],
+    ids=lambda one: next(iter(one)),
+)
+def test_another_call_for_the_same_interface_is_a_conflict_and_changes_nothing(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        wanted = attach(a)
+        result = room.add(wanted)
+        with pytest.raises(ConflictError, match="attached already"):
+            room.add(attach(a, **other))
+        room.check(wanted, result)
+        assert room.add(wanted) == result
 
 
 def test_a_foreign_interface_of_that_name_is_a_conflict_and_nothing_is_left(tmp_path: Path) -> None:

@@ -135,6 +135,15 @@ def test_collecting_takes_all_that_the_runtime_does_not_know(tmp_path: Path) -> 
         assert set(links()) == {"lo", "rb0"}
 
 
+def test_collecting_passes_over_what_a_call_has_in_hand(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        room.add(attach(a))
+        with room._ground.turns.of(attach(a).key):  # as a call does from its first look on
+            assert room.collect(SETTINGS, frozenset()).attachments == ()
+        (gone,) = room.collect(SETTINGS, frozenset()).attachments
+        assert gone.key == attach(a).key
+
+
 def test_collecting_finds_links_whose_leases_were_lost(tmp_path: Path) -> None:
     with network(tmp_path / "one") as room, pods("a") as (a,):
         room.add(attach(a))
@@ -210,6 +219,12 @@ MENDED: list[tuple[str, Callable[[Pod, str], object]]] = [
     ("route to 10.88.0.0/24", lambda a, _h: a.run("ip", "route", "flush", "table", "main")),
     ("set pods4", lambda _a, _h: run("nft", "flush set inet ringbolt pods4")),
     ("8088/tcp to 10.88.0.2:80", lambda _a, _h: run("nft", "flush map inet ringbolt ports4")),
+    (
+        "host port 9999/tcp to 10.88.0.9:80 was no pod's",
+        lambda _a, _h: run(
+            "nft", "add element inet ringbolt ports4 { tcp . 9999 : 10.88.0.9 . 80 }"
+        ),
+    ),
     ("chain postrouting", lambda _a, _h: run("nft", "flush chain inet ringbolt postrouting")),
 ]
 
