@@ -24,6 +24,7 @@ class Installed:
 
     conf_dir: Path
     bin_dir: Path
+    volume_dir: Path
     lacks: tuple[str, ...]
 
 
@@ -56,31 +57,33 @@ def servable(config: Mapping[str, Any]) -> NetworkConfig:
 
 
 async def install(config: Path, directory: Path) -> Installed:
-    """Run `ringbolt install` into `directory`. Raises AgentError."""
-    bin_dir, conf_dir = directory / "bin", directory / "net.d"
+    """Run `ringbolt install` into `directory`, by the configuration. Raises AgentError."""
+    bin_dir, conf_dir, volume_dir = (directory / name for name in ("bin", "net.d", "volume"))
     own = (
         *("install", "--config", str(config)),
         *("--cni-bin-dir", str(bin_dir), "--cni-conf-dir", str(conf_dir)),
-        *("--state-dir", str(directory / "installed")),
+        *("--state-dir", str(directory / "installed"), "--flexvolume-dir", str(volume_dir)),
     )
     try:
         await ringbolt(*own)
     except AgentError as error:
         await ringbolt(*own, "--launcher", str(_interpreted(directory)))
         last = str(error).splitlines()[-1]
-        return Installed(
-            conf_dir, bin_dir, (f"the launcher, for which `python -m cni` stands in ({last})",)
-        )
-    return Installed(conf_dir, bin_dir, ())
+        lack = f"the launcher, for which `python -m cni` stands in ({last})"
+        return Installed(conf_dir, bin_dir, volume_dir, (lack,))
+    return Installed(conf_dir, bin_dir, volume_dir, ())
 
 
 def _interpreted(directory: Path) -> Path:
-    """A program that is `python -m cni`, in the launcher's place."""
-    words = (sys.executable, "-m", "cni")
+    """A program that is `python -m cni`, or of that name flexvolume, in the launcher's place."""
+    words = (sys.executable, "-m")
     directory.mkdir(mode=0o755, exist_ok=True)
     path = directory / "python-cni"
     code = shlex.quote(environment()["PYTHONPATH"])
-    text = f"#!/bin/sh\nPYTHONPATH={code} exec {shlex.join(words)}\n"
+    text = f"""#!/bin/sh
+case "$0" in */volume) door=flexvolume ;; *) door=cni ;; esac
+PYTHONPATH={code} exec {shlex.join(words)} "$door" "$@"
+"""
     path.write_text(text, encoding="utf-8")
     path.chmod(0o755)
     return path

@@ -61,8 +61,7 @@ def _container(plan: dict[str, Any], status: int) -> int:
     if group:
         device_cgroup.create(group, plan["device_rules"])
     try:
-        for path, kind in plan["join"]:
-            namespaces.setns(path, kind)
+        _join(plan["join"])
         namespaces.unshare(namespaces.CLONE_NEWPID)
         child = os.fork()
         if child == 0:
@@ -72,6 +71,21 @@ def _container(plan: dict[str, Any], status: int) -> int:
     finally:
         if group:
             device_cgroup.remove(group)
+
+
+def _join(wanted: list[tuple[str, int]]) -> None:
+    for path, kind in wanted:
+        if kind != namespaces.CLONE_NEWNS:
+            namespaces.setns(path, kind)
+            continue
+        # Entering a mount namespace leads to its root, which in a chroot is not ours.
+        folder = os.getcwd()
+        root = os.open(f"{path.removesuffix('/ns/mnt')}/root", os.O_PATH | os.O_CLOEXEC)
+        namespaces.setns(path, kind)
+        os.fchdir(root)
+        os.chroot(".")
+        os.chdir(folder)
+        os.close(root)
 
 
 def _watch(child: int) -> int:

@@ -23,6 +23,7 @@ from ringbolt.sandbox.pod_worker import PodFailedError, PodWorker, Progress, Ste
 from ringbolt.sandbox.report import Report
 from ringbolt.sandbox.session import Session, open_session
 from ringbolt.sandbox.stage import Stage, open_stage
+from ringbolt.sandbox.volume_demo import VolumeDemo
 
 T = TypeVar("T")
 
@@ -61,9 +62,13 @@ class _Demo:
         failed += await self._pod(self.stage.pod, self._with_the_rest(first, second))
         self.report.network()
         failed += await NetworkDemo(session, report).run()
+        volumes = VolumeDemo(session, report, self.ability)
+        report.volumes()
+        failed += await volumes.write()
         await self._replug()
         await self._restart_kubelet()
         await self._timed("agent: SIGTERM until it ended", session.agent.stop())
+        failed += await volumes.find_again()
         report.summary(failed)
         return 1 if failed else 0
 

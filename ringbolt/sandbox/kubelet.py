@@ -27,6 +27,7 @@ from ringbolt.sandbox.run_options import RunOptions
 from ringbolt.sandbox.settings import Settings
 from ringbolt.sandbox.tasks import Tasks
 from ringbolt.sandbox.topology import merge_hints
+from ringbolt.sandbox.volume_manager import VolumeManager
 from ringbolt.sandbox.wire import SocketServer
 
 T = TypeVar("T")
@@ -73,6 +74,8 @@ class Kubelet:
         self.settings = settings or Settings()
         self.log = EventLog()
         self.faults = Faults()
+        self.volumes: VolumeManager | None = None
+        """Mounts pods' flexVolumes; None: they cannot be had here."""
         self._pods: dict[PodUid, PodRecord] = {}
         self._admitting = asyncio.Lock()
         self._process: _Process | None = None
@@ -128,6 +131,9 @@ class Kubelet:
             self._pod_resources, SocketServer(socket, resources.handler())
         )
         make_deprecation_file(directory)
+        if self.volumes:
+            self.volumes.drivers.forget()
+            await self.volumes.clean_up(self._pods)
         watcher = PluginWatcher(self.root / "plugins_registry", manager, registrar, tasks)
         watcher.start()
         self.log.publish(EventKind.STARTED)

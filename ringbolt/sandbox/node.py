@@ -52,6 +52,11 @@ class Node:
         return [(f"/proc/{self.pid}/ns/user", CLONE_NEWUSER)] if self.user_namespace else []
 
     @property
+    def join_mounts(self) -> Join:
+        """The way to what is mounted on the node."""
+        return [*self.join_user, (f"/proc/{self.pid}/ns/mnt", CLONE_NEWNS)]
+
+    @property
     def join_network(self) -> Join:
         """The way into the node's network."""
         return [*self.join_user, (f"/proc/{self.pid}/ns/net", CLONE_NEWNET)]
@@ -64,14 +69,16 @@ class Node:
         """The command line that becomes `argv` outside."""
         return self._entry(self._outside, do="exec", argv=argv)
 
-    async def run(self, program: Path, variables: Mapping[str, str], stdin: bytes) -> Ended:
+    async def run(
+        self, argv: Sequence[str], variables: Mapping[str, str], stdin: bytes = b""
+    ) -> Ended:
         """Exec a plugin on the node; what it took does not include our way to it."""
         clock, written = os.pipe()
         with contextlib.ExitStack() as undo:
             undo.callback(os.close, clock)
             with contextlib.closing(os.fdopen(written, "wb")):
                 process = await asyncio.create_subprocess_exec(
-                    *self._entry(do="time", argv=[str(program)], time_fd=written),
+                    *self._entry(do="time", argv=argv, time_fd=written),
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.PIPE,

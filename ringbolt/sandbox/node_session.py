@@ -6,7 +6,7 @@ there the network has an agent of its own and the other one stays outside.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -17,8 +17,10 @@ from ringbolt.sandbox.ability import Ability, Means
 from ringbolt.sandbox.agent_process import AgentPlace, start_agent
 from ringbolt.sandbox.cni_exec import Cni, Ended, Exec
 from ringbolt.sandbox.cni_install import install, servable
+from ringbolt.sandbox.flex_driver import FlexDrivers
 from ringbolt.sandbox.node import Node, NodeError, open_node
 from ringbolt.sandbox.pod_network import NetworkError, PodNetwork
+from ringbolt.sandbox.volume_manager import VolumeManager
 
 _READY_DEADLINE_S = 10.0
 
@@ -37,6 +39,7 @@ class NodeSession:
     network: PodNetwork | None = None
     lacks: tuple[str, ...] = ()
     filters: bool = False
+    volumes: VolumeManager | None = None
 
 
 async def open_node_session(
@@ -66,7 +69,7 @@ async def _with_network(
     served = yaml.safe_load(wanted.text)
     own = make_place(top / "network", {**served, "resources": []}) if apart else place
     if apart:
-        _write(place.config, {**config, "network": None})
+        _write(place.config, {**config, "network": None, "volumes": None})
     else:
         _write(place.config, served)
     installed = await install(own.config, top / "cni")
@@ -78,7 +81,22 @@ async def _with_network(
         PodNetwork(node, cni),
         (*wanted.lacks, *installed.lacks),
         wanted.filters,
+        _volumes(node, own, installed.volume_dir, undo),
     )
+
+
+def _volumes(
+    node: Node, agent: AgentPlace, directory: Path, undo: contextlib.AsyncExitStack
+) -> VolumeManager:
+    """What mounts pods' volumes on the node, by the drivers in a directory."""
+
+    async def run(argv: Sequence[str]) -> tuple[int, bytes]:
+        ended = await node.run(argv, agent.environment)
+        return ended.code, ended.stdout + ended.stderr
+
+    drivers = FlexDrivers(directory, run)
+    undo.callback(drivers.close)
+    return VolumeManager(agent.kubelet, drivers, Path(f"/proc/{node.pid}"))
 
 
 async def serve_network(session: NodeSession, undo: contextlib.AsyncExitStack) -> NodeSession:
@@ -113,7 +131,7 @@ def _on(node: Node, agent: AgentPlace) -> Exec:
     """Runs plugins on the node, in the environment of a runtime that knows this agent."""
 
     async def run(program: Path, variables: Mapping[str, str], stdin: bytes) -> Ended:
-        return await node.run(program, {**variables, **agent.environment}, stdin)
+        return await node.run([str(program)], {**variables, **agent.environment}, stdin)
 
     return run
 

@@ -38,8 +38,24 @@ class VolumeMount:
 
 
 @dataclass(frozen=True, slots=True)
+class FlexVolume:
+    """A `flexVolume`, the pod's own or a PersistentVolume's.
+
+    `name` is the kubelet's for it: of the PersistentVolume, or of the volume in the pod. `secret`
+    is what a Secret holds, decoded.
+    """
+
+    driver: str
+    name: str
+    fs_type: str = ""
+    options: Mapping[str, str] = field(default_factory=dict[str, str])
+    readonly: bool = False
+    secret: Mapping[str, bytes] = field(default_factory=dict[str, bytes], repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Volume:
-    """One of `spec.volumes`: a host path, or with `host_path` None an empty directory.
+    """One of `spec.volumes`: `flex`, a host path, or with `host_path` None an empty directory.
 
     `kind` is hostPath's `type` ("", "Directory", "DirectoryOrCreate", "File", "FileOrCreate",
     "Socket", "CharDevice", "BlockDevice"); `memory` says that emptyDir's medium is Memory.
@@ -49,6 +65,7 @@ class Volume:
     host_path: str | None = None
     kind: str = ""
     memory: bool = False
+    flex: FlexVolume | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +133,8 @@ class Pod:
     volumes: tuple[Volume, ...] = ()
     host_network: bool = False
     grace_s: int = 30
+    fs_group: int | None = None
+    service_account: str = "default"
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"

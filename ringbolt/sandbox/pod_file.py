@@ -20,10 +20,10 @@ from ringbolt.sandbox.pod import (
     PodUid,
     RestartPolicy,
     Security,
-    Volume,
     VolumeMount,
 )
 from ringbolt.sandbox.requirements import read_requirements
+from ringbolt.sandbox.volume_file import Objects, is_object, read_objects, read_volume
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -47,10 +47,6 @@ _LAST_PORT = 65535
 _POD_FIELD_PATHS = (
     *("metadata.name", "metadata.namespace", "metadata.uid"),
     *("status.podIP", "status.podIPs", "status.hostIP", "status.hostIPs"),
-)
-_HOST_PATH_KINDS = (
-    *("", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"),
-    *("CharDevice", "BlockDevice"),
 )
 
 
@@ -81,7 +77,8 @@ def parse_pods(text: str, source: str = "<pod>") -> tuple[Pod, ...]:
         raise PodError(source, [Problem(line, "YAML", str(error.problem or error))]) from error
     except yaml.YAMLError as error:
         raise PodError(source, [Problem(1, "YAML", " ".join(str(error).split()))]) from error
-    pods = tuple(_pod(document) for document in found)
+    objects = read_objects(found)
+    pods = tuple(_pod(document, objects) for document in found if not is_object(document))
     problems = [problem for document in found for problem in document.problems]
     if not pods:
         problems = [Problem(1, "YAML", "there is no pod in this file")]
@@ -90,7 +87,7 @@ def parse_pods(text: str, source: str = "<pod>") -> tuple[Pod, ...]:
     return pods
 
 
-def _pod(top: Field) -> Pod:
+def _pod(top: Field, objects: Objects) -> Pod:
     top.only({"apiVersion", "kind", "metadata", "spec"}, {"status"})
     _expect(top.at("apiVersion"), "v1")
     _expect(top.at("kind"), "Pod")
@@ -98,7 +95,10 @@ def _pod(top: Field) -> Pod:
     name = _name(metadata.at("name"), _SUBDOMAIN, 253)
     namespace = metadata.at("namespace").text("default")
     spec.only(_POD_FIELDS, _POD_IGNORED)
-    volumes = tuple(_volume(item) for item in spec.at("volumes").items())
+    volumes = tuple(
+        read_volume(item, _name(item.at("name"), _LABEL, 63), namespace, objects)
+        for item in spec.at("volumes").items()
+    )
     security = _security(spec.at("securityContext"), Security(), of_pod=True)
     known = {volume.name for volume in volumes}
     read = [
@@ -126,6 +126,8 @@ def _pod(top: Field) -> Pod:
         volumes=volumes,
         host_network=host_network,
         grace_s=30 if grace is None else grace,
+        fs_group=spec.at("securityContext").at("fsGroup").integer(),
+        service_account=spec.at("serviceAccountName").text("default"),
     )
 
 
@@ -218,24 +220,6 @@ def _mount(entry: Field, volumes: Collection[str]) -> VolumeMount:
         path.wrong("Required value")
     return VolumeMount(
         name.text(), path.text(), entry.at("readOnly").flag(), entry.at("subPath").text()
-    )
-
-
-def _volume(item: Field) -> Volume:
-    item.only({"name", "hostPath", "emptyDir"})
-    name, host, empty = (item.at(key) for key in ("name", "hostPath", "emptyDir"))
-    present = dict(item.members())
-    if ("hostPath" in present) == ("emptyDir" in present):
-        item.wrong("Required value: must specify exactly one of hostPath and emptyDir")
-    host.only({"path", "type"})
-    empty.only({"medium", "sizeLimit"})
-    if host and not host.at("path").text():
-        host.at("path").wrong("Required value")
-    return Volume(
-        name=_name(name, _LABEL, 63),
-        host_path=host.at("path").text() if host else None,
-        kind=host.at("type").choice(_HOST_PATH_KINDS, ""),
-        memory=empty.at("medium").choice(["", "Memory"], "") == "Memory",
     )
 
 

@@ -4,10 +4,12 @@ What the kubelet's pod worker does between the device manager and the runtime.
 """
 
 import asyncio
+import contextlib
 import enum
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ringbolt.sandbox.allocator import AllocationError
 from ringbolt.sandbox.container_process import ContainerProcess, StartError
@@ -16,6 +18,7 @@ from ringbolt.sandbox.kubelet import AdmissionError, Admitted, Kubelet
 from ringbolt.sandbox.pod import ContainerSpec, Pod, RestartPolicy
 from ringbolt.sandbox.pod_network import NetworkError
 from ringbolt.sandbox.runtime import PodSandbox, Runtime
+from ringbolt.sandbox.volume_manager import VolumeError
 
 _LONGEST_BACK_OFF_S = 300.0
 
@@ -24,6 +27,7 @@ class Step(enum.Enum):
     """What a pod has come to."""
 
     ADMITTED = "admitted"
+    MOUNTED = "mounted"
     NETWORKED = "networked"
     STARTED = "started"
     ENDED = "ended"
@@ -84,11 +88,11 @@ class PodWorker:
         """
         try:
             await self._place(pod)
-            async with self.runtime.pod(pod) as sandbox:
+            async with self._volumes(pod) as volumes, self.runtime.pod(pod, volumes) as sandbox:
                 self._tell_addresses(sandbox)
                 await self._initialise(sandbox)
                 codes = await asyncio.gather(*(self._keep(sandbox, c) for c in pod.containers))
-        except (CreateError, StartError, AllocationError, NetworkError) as error:
+        except (CreateError, StartError, AllocationError, NetworkError, VolumeError) as error:
             raise PodFailedError(f"{_REASONS[type(error)]}: {error}") from error
         finally:
             await self.kubelet.remove(pod.uid)
@@ -110,6 +114,24 @@ class PodWorker:
             raise PodFailedError(str(error)) from error
         took = time.monotonic() - began
         self.observer(Progress(Step.ADMITTED, pod, took_s=took, admitted=admitted))
+
+    @contextlib.asynccontextmanager
+    async def _volumes(self, pod: Pod) -> AsyncGenerator[Mapping[str, Path]]:
+        """The pod's flexVolumes are mounted while the context lasts. Raises VolumeError."""
+        named = [one.name for one in pod.volumes if one.flex]
+        if not named:
+            yield {}
+            return
+        manager = self.kubelet.volumes
+        if manager is None:
+            raise VolumeError(f'volume "{named[0]}": there is no node here to mount it on')
+        try:
+            mounted = await manager.mount(pod, self.patience_s)
+            detail = ", ".join(named)
+            self.observer(Progress(Step.MOUNTED, pod, took_s=mounted.took_s, detail=detail))
+            yield mounted.paths
+        finally:
+            await manager.unmount(pod.uid)
 
     def _tell_addresses(self, sandbox: PodSandbox) -> None:
         ips = sandbox.addresses.ips
@@ -173,4 +195,5 @@ _REASONS: dict[type[Exception], str] = {
     StartError: "RunContainerError",
     AllocationError: "CreateContainerConfigError",
     NetworkError: "FailedCreatePodSandBox",
+    VolumeError: "FailedMount",
 }

@@ -89,6 +89,9 @@ class Report:
         if progress.admitted is not None:
             self.took("pod: admission with Allocate", progress.took_s)
             self._given(progress.admitted)
+        elif progress.step is Step.MOUNTED:
+            self.took("pod: its volumes mounted, execs of the driver", progress.took_s)
+            self._line(f"{progress.pod.name} has the volumes {progress.detail}")
         elif progress.step is Step.NETWORKED:
             self.took("pod: CNI ADD, the exec of the plugin", progress.took_s)
             self._line(f"{progress.pod.name} has the addresses {progress.detail}")
@@ -106,6 +109,14 @@ class Report:
     def network(self) -> None:
         """The pods' network begins."""
         self._heading("Two pods' network: each other, a port of the node, the outside")
+
+    def volumes(self) -> None:
+        """The pods' volumes begin."""
+        self._heading("A pod's volumes: in an image file, and in memory")
+
+    def agent_restart(self) -> None:
+        """A pod meets the agent that was started anew."""
+        self._heading("Starting another agent: what a pod wrote before is found again")
 
     def kubelet_restart(self) -> None:
         """The kubelet is about to be restarted."""

@@ -23,7 +23,7 @@ from ringbolt.sandbox.pod import ContainerSpec, Pod, expand
 from ringbolt.sandbox.pod_network import PodAddresses, PodNetwork
 from ringbolt.sandbox.rootfs import Content, device_rules, plan_rootfs, search_path
 from ringbolt.sandbox.run_options import HostMount, RunOptions
-from ringbolt.sandbox.volumes import volume_mounts
+from ringbolt.sandbox.volumes import OwnVolumes, volume_mounts
 
 _DEFAULT_CAPABILITIES: frozenset[str] = frozenset(
     {
@@ -56,8 +56,12 @@ class Runtime:
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     @contextlib.asynccontextmanager
-    async def pod(self, pod: Pod) -> AsyncGenerator["PodSandbox", None]:
+    async def pod(
+        self, pod: Pod, volumes: Mapping[str, Path] | None = None
+    ) -> AsyncGenerator["PodSandbox", None]:
         """The namespaces that the pod's containers share, for as long as the context lasts.
+
+        `volumes` are those that the kubelet has mounted on the node, by their names.
 
         Raises StartError, NetworkError.
         """
@@ -77,7 +81,7 @@ class Runtime:
             holder = await container_process.start(f"{pod.name} (pod)", plan)
             undo.push_async_callback(holder.kill)
             addresses = await self._attach(pod, holder, undo)
-            sandbox = PodSandbox(self, pod, own, holder.pid, addresses)
+            sandbox = PodSandbox(self, pod, own, holder.pid, addresses, volumes or {})
             undo.push_async_callback(sandbox.close)
             yield sandbox
 
@@ -109,6 +113,7 @@ class PodSandbox:
     directory: Path
     pid: int
     addresses: PodAddresses
+    volumes: Mapping[str, Path]
     _started: list[ContainerProcess] = field(default_factory=list[ContainerProcess])
 
     async def start(
@@ -142,7 +147,8 @@ class PodSandbox:
         found = find(options, self.runtime.cdi_directories, user=user, group=group)
         if security.privileged:
             found = replace(found, nodes=(*all_devices(), *found.nodes))
-        mounts = (*found.mounts, *volume_mounts(self.pod, spec, self.directory / "volumes"))
+        own = OwnVolumes(self.directory / "volumes", self.volumes)
+        mounts = (*found.mounts, *volume_mounts(self.pod, spec, own))
         content = Content(found.nodes, _present(mounts), bound, security.privileged)
         device_group = None if security.privileged else ability.device_group
         env = self._env(spec, found)
@@ -173,6 +179,8 @@ class PodSandbox:
             if self.runtime.ability.means is Means.USER_NAMESPACE
             else []
         )
+        if self.volumes and network:  # mounted on the node, and seen nowhere else
+            user = [*network.node.join_mounts, *user]
         shared = [(f"{own}/ipc", CLONE_NEWIPC), (f"{own}/uts", CLONE_NEWUTS)]
         if not self.pod.host_network:
             return [*user, *shared, (f"{own}/net", CLONE_NEWNET)]

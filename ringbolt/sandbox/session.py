@@ -98,6 +98,7 @@ async def open_session(
         began = time.monotonic()
         kubelet = await undo.enter_async_context(Kubelet(place.kubelet, generation))
         started = time.monotonic()
+        kubelet.volumes = node.volumes
         agent = await start_agent(place, node.hardware_node)
         undo.push_async_callback(agent.stop)
         directories = (Path("/etc/cdi"), place.cdi)

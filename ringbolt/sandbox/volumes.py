@@ -1,9 +1,10 @@
-"""A pod's own volumes as host paths to mount: hostPath with its `type`, and emptyDir.
+"""A pod's volumes as host paths to mount: hostPath with its `type`, emptyDir, flexVolume.
 
 Source of the checks and words: kubernetes pkg/volume/hostpath.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ringbolt.sandbox.host_devices import CreateError
@@ -21,15 +22,23 @@ _CHECKS: Mapping[str, tuple[Callable[[Path], bool], str]] = {
 }
 
 
-def volume_mounts(pod: Pod, spec: ContainerSpec, directory: Path) -> tuple[HostMount, ...]:
-    """The mounts of a container's `volumeMounts`; empty volumes live below `directory`.
+@dataclass(frozen=True, slots=True)
+class OwnVolumes:
+    """Empty volumes live below `directory`; `mounted` are what the kubelet has mounted."""
+
+    directory: Path
+    mounted: Mapping[str, Path]
+
+
+def volume_mounts(pod: Pod, spec: ContainerSpec, own: OwnVolumes) -> tuple[HostMount, ...]:
+    """The mounts of a container's `volumeMounts`.
 
     Raises CreateError where a host path is not of its declared type.
     """
     volumes = {volume.name: volume for volume in pod.volumes}
     return tuple(
         HostMount(
-            str(_source(volumes[mount.name], directory, mount.sub_path)),
+            str(_source(volumes[mount.name], own, mount.sub_path)),
             mount.path,
             readonly=mount.readonly,
         )
@@ -37,11 +46,15 @@ def volume_mounts(pod: Pod, spec: ContainerSpec, directory: Path) -> tuple[HostM
     )
 
 
-def _source(volume: Volume, directory: Path, sub_path: str) -> Path:
+def _source(volume: Volume, own: OwnVolumes, sub_path: str) -> Path:
+    if volume.flex:
+        if sub_path:  # a kubelet makes it on the node, where this process is not
+            raise CreateError(f"the sandbox mounts the flexVolume {volume.name} as a whole")
+        return own.mounted[volume.name]
     if ".." in Path(sub_path).parts or sub_path.startswith("/"):
         raise CreateError(f'subPath "{sub_path}" must stay inside the volume {volume.name}')
     if volume.host_path is None:
-        root = directory / volume.name
+        root = own.directory / volume.name
         root.mkdir(parents=True, exist_ok=True)
         root.chmod(0o777)
     else:
