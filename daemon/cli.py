@@ -22,6 +22,7 @@ LAZY = {
     "pods": "daemon.pods_command:pods",
     "sandbox": "ringbolt.sandbox.command:sandbox",
     "uninstall": "daemon.install_command:uninstall",
+    "volumes": "daemon.volumes_command:volumes",
 }
 
 

@@ -13,12 +13,13 @@ from ringbolt.volumes import hanging
 from ringbolt.volumes.backend import Ask, Growing
 from ringbolt.volumes.errors import NotAvailableError, NotFoundError
 from ringbolt.volumes.ground import Ground
-from ringbolt.volumes.mounts import Mounts, is_gone
+from ringbolt.volumes.health import TODO, ailing
+from ringbolt.volumes.mounts import Mounts
 from ringbolt.volumes.outcome import Stats
 from ringbolt.volumes.paths import Spot
 from ringbolt.volumes.spec import Loop, Overlay, Subvolume, Tmpfs
-from ringbolt.volumes.staging import Staging, went_read_only
-from ringbolt.volumes.volume import Volume
+from ringbolt.volumes.staging import Staging
+from ringbolt.volumes.volume import Volume, VolumeId
 
 
 class Extent:
@@ -30,9 +31,16 @@ class Extent:
 
     def stats(self, target: Path) -> Stats:
         """Of what is mounted at a target. Raises NotFoundError, DeadlineError, OSError."""
-        places = self._ground.places
+        return self._stats(self._ground.places.relative(target), target)
+
+    def staged_stats(self, volume_id: VolumeId) -> Stats:
+        """Of a staged mount. Raises as `stats`."""
+        relative = self._ground.places.staging(volume_id)
+        return self._stats(relative, Path(self._ground.places.kubelet_root, relative))
+
+    def _stats(self, relative: str, target: Path) -> Stats:
         try:
-            with Spot.open(places, places.relative(target)) as spot:
+            with Spot.open(self._ground.places, relative) as spot:
                 points = Mounts.look().at(spot.path)
                 if not points:
                     raise NotFoundError(f"nothing is mounted at {target}")
@@ -84,9 +92,8 @@ def with_size(volume: Volume, size: int) -> Volume:
 
 
 def _stats(spot: Spot, point: MountPoint) -> Stats:
-    abnormal = "the file system went read-only after errors" if went_read_only(point) else ""
-    if is_gone(point):
-        abnormal = "its disk was taken out: end the pods that use it and bring the disk back"
+    wrong = ailing(point)
+    abnormal = f"{wrong[1]}: {TODO[wrong[0]]}" if wrong else ""
     if hanging.can_hang(point.fstype):
         return _of(hanging.read_statfs(spot), abnormal)
     fd = spot.fd()

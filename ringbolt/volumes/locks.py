@@ -27,9 +27,11 @@ _PAUSE_S = 0.02
 class Locks:
     """The locks of one run directory."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, *, make: bool = True) -> None:
+        """`make` the folder where it is missing; whoever only looks does without."""
         self._folder = run_dir / "volumes" / "locks"
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if make:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._free = threading.Condition()
         self._held: dict[str, tuple[str, float]] = {}
 
@@ -41,7 +43,7 @@ class Locks:
         """
         self._take(what, call, deadline)
         try:
-            with self._alone_on_node(what, deadline):
+            with self._alone_on_node(what, call, deadline):
                 yield
         finally:
             with self._free:
@@ -49,9 +51,16 @@ class Locks:
                 self._free.notify_all()
 
     def status(self, what: str) -> LockStatus | None:
-        """Who of this process holds it, and for how long."""
-        held = self._held.get(what)
-        return LockStatus(held[0], time.monotonic() - held[1]) if held else None
+        """Who holds it, and for how long: in this process or in another."""
+        if held := self._held.get(what):
+            return LockStatus(held[0], time.monotonic() - held[1])
+        with suppress(OSError):
+            fd = os.open(self._path(what), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                return _read_holder(fd)
+            finally:
+                os.close(fd)
+        return None
 
     def sweep(self) -> None:
         """Remove the files of processes that were killed."""
@@ -73,7 +82,7 @@ class Locks:
             self._held[what] = (call, time.monotonic())
 
     @contextmanager
-    def _alone_on_node(self, what: str, deadline: Deadline) -> Generator[None]:
+    def _alone_on_node(self, what: str, call: str, deadline: Deadline) -> Generator[None]:
         try:
             fd = self._lock_file(what, deadline)
         except OSError as error:
@@ -83,6 +92,9 @@ class Locks:
             yield
             return
         try:
+            with suppress(OSError):  # what is told of it is worth no failure
+                os.truncate(fd, 0)
+                os.write(fd, call.encode("utf-8", "surrogateescape"))
             yield
         finally:
             with suppress(FileNotFoundError):
@@ -109,6 +121,16 @@ class Locks:
 
     def _path(self, what: str) -> Path:
         return self._folder / hashlib.sha256(what.encode()).hexdigest()[:40]
+
+
+def _read_holder(fd: int) -> LockStatus | None:
+    """What a holder wrote; what nobody holds was left by one that was killed."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        call = os.read(fd, 4096).decode("utf-8", "replace")
+        return LockStatus(call, max(0.0, time.time() - os.fstat(fd).st_mtime))
+    return None
 
 
 def _is(path: Path, fd: int) -> bool:

@@ -58,10 +58,11 @@ class Staged:
 class Records:
     """The files of live mounts. Safe to be used by any thread that holds the volume's lock."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, *, make: bool = True) -> None:
+        """`make` the folders where they are missing; whoever only looks does without."""
         self._published = run_dir / "volumes" / "published"
         self._staged = run_dir / "volumes" / "staged"
-        for folder in (self._published, self._staged):
+        for folder in (self._published, self._staged) if make else ():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def put_published(self, record: Published) -> None:

@@ -16,6 +16,7 @@ from ringbolt.volumes.deadline import Deadline
 from ringbolt.volumes.errors import BusyError, DeadlineError, NotAvailableError, VolumeError
 from ringbolt.volumes.extent import Extent, with_size
 from ringbolt.volumes.ground import Ground, table_of
+from ringbolt.volumes.health import Examination, Examined
 from ringbolt.volumes.locks import Locks
 from ringbolt.volumes.outcome import (
     Created,
@@ -224,7 +225,14 @@ class Volumes:
 
         `probe` looks whether mounts answer, which takes a process for each that could hang.
         """
-        return list_volumes(self._ground, self._staging, probe=probe)
+        return list_volumes(self._ground, probe=probe)
+
+    def examine(self) -> Examined:
+        """What is wrong with those that are mounted, by the kernel alone: cannot hang.
+
+        Raises OSError.
+        """
+        return Examination(self._ground).run()
 
     def _clear(self, target: Path, *, remove: bool) -> standing.Unmounted:
         places = self._ground.places
