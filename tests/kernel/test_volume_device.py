@@ -256,10 +256,10 @@ def test_a_disk_that_was_taken_out_is_seen_and_taken_off(
     lab.publish(blank(), target)
     assert lab.room.stats(target).abnormal == ""
 
-    def none_there(point: mount.MountPoint) -> bool:
+    def none_there(point: mount.MountPoint, _sysfs: str) -> bool:
         return mounts.is_gone(point, "/nowhere")
 
-    monkeypatch.setattr("ringbolt.volumes.extent.is_gone", none_there)
+    monkeypatch.setattr("ringbolt.volumes.health.is_gone", none_there)
     assert "taken out" in lab.room.stats(target).abnormal
     bench.names.clear()
     assert lab.unpublish(target).unstaged
