@@ -32,9 +32,10 @@ from ringbolt.volumes.grow import grow_mounted, grow_unmounted
 from ringbolt.volumes.held import Held, hold, identify
 from ringbolt.volumes.mounts import Mounts, Root
 from ringbolt.volumes.outcome import Created
-from ringbolt.volumes.spec import Device, DeviceKey, FormatPolicy, FsType, Kind
+from ringbolt.volumes.spec import Device, DeviceKey, Encryption, FormatPolicy, FsType, Kind
 from ringbolt.volumes.superblock import Superblock
 from ringbolt.volumes.tombstones import Tombstones
+from ringbolt.volumes.vault import require_possible
 from ringbolt.volumes.volume import Volume
 
 _SECTOR = 512
@@ -72,6 +73,7 @@ class DeviceBackend:
     kind = Kind.DEVICE
     staged = True
     options = SAFE_OPTIONS
+    encryptions = frozenset({Encryption.FSCRYPT})
 
     def __init__(
         self, find: Finder | None, state_dir: Path, check: CheckPolicy = CheckPolicy.PREEN
@@ -88,6 +90,7 @@ class DeviceBackend:
         """Raise InvalidError for what a device cannot be."""
         if volume.block and (volume.subdir or volume.options):
             raise InvalidError("a block volume has neither a subdir nor mount options")
+        require_possible(volume, _spec(volume).fs_type or FsType.EXT4)
         if volume.block and volume.readonly:
             raise InvalidError("a raw device cannot be given read-only: nothing would hold it")
 
@@ -193,7 +196,8 @@ class DeviceBackend:
     def _make_ready(self, ask: Ask, held: Held) -> tuple[Superblock, bool]:
         spec, readonly = _spec(ask.volume), ask.volume.readonly
         policy = FormatPolicy.NEVER if readonly else spec.format
-        wanted = Wanted(spec.fs_type, policy)
+        encryptable = ask.volume.encryption is Encryption.FSCRYPT
+        wanted = Wanted(spec.fs_type, policy, encryptable)
         found = ensure_filesystem(held, wanted, self._tombstones, ask.deadline).superblock
         if readonly:
             return found, False

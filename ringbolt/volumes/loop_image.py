@@ -38,6 +38,7 @@ from ringbolt.volumes.mounts import Root
 from ringbolt.volumes.outcome import Created, Snapshot
 from ringbolt.volumes.spec import Encryption, FsType, Kind, Loop
 from ringbolt.volumes.tombstones import Tombstones
+from ringbolt.volumes.vault import require_possible
 from ringbolt.volumes.volume import Volume
 
 _SECTOR = 512
@@ -52,6 +53,7 @@ class LoopBackend:
     kind = Kind.LOOP
     staged = True
     options = SAFE_OPTIONS
+    encryptions = frozenset({Encryption.FSCRYPT})
 
     def __init__(
         self,
@@ -69,9 +71,7 @@ class LoopBackend:
 
     def validate(self, volume: Volume) -> None:
         """Raise InvalidError for what an image file cannot be."""
-        spec = _spec(volume)
-        if volume.encryption is Encryption.FSCRYPT and spec.fs_type is not FsType.EXT4:
-            raise InvalidError(f"fscrypt needs ext4, not {spec.fs_type.value}")
+        require_possible(volume, _spec(volume).fs_type)
         if volume.block and (volume.subdir or volume.options):
             raise InvalidError("a block volume has neither a subdir nor mount options")
 

@@ -21,8 +21,8 @@ from ringbolt.linux.mount import (
 )
 from ringbolt.linux.mount_api import open_tree
 from ringbolt.linux.openat2 import open_below
-from ringbolt.volumes import guard, standing
-from ringbolt.volumes.backend import Ask
+from ringbolt.volumes import guard, standing, vault
+from ringbolt.volumes.backend import Ask, Encrypting
 from ringbolt.volumes.errors import ConflictError, InvalidError, NotFoundError
 from ringbolt.volumes.ground import Ground
 from ringbolt.volumes.mount_options import DECIDED, always, shown_as
@@ -53,7 +53,7 @@ class Publisher:
         relative = places.relative(publication.target)
         attributes |= MOUNT_ATTR_RDONLY if publication.readonly or ask.volume.readonly else 0
         with (
-            self._source(ask.volume) as source,
+            self._source(ask) as source,
             Spot.make(places, relative, file=ask.volume.block) as spot,
             ExitStack() as undo,
         ):
@@ -95,20 +95,22 @@ class Publisher:
         mount_setattr(tree, attributes, clear=cleared)
 
     @contextmanager
-    def _source(self, volume: Volume) -> Generator[int | None]:
+    def _source(self, ask: Ask) -> Generator[int | None]:
         """What is cloned of a staged volume: its root or what `subdir` leads to."""
-        if not self._ground.backend(volume.kind).staged:
+        volume = ask.volume
+        backend = self._ground.backend(volume.kind)
+        if not backend.staged:
             yield None
             return
-        root = self._staging.open(volume.id)
-        try:
+        with ExitStack() as opened:
+            root = self._staging.open(volume.id)
+            opened.callback(os.close, root)
+            if isinstance(backend, Encrypting) and not volume.block:
+                root = vault.enter(root, volume, ask.secrets)
+                opened.callback(os.close, root)
             source = below(root, volume.subdir)
-            try:
-                yield source
-            finally:
-                os.close(source)
-        finally:
-            os.close(root)
+            opened.callback(os.close, source)
+            yield source
 
     def _right(self, volume: Volume, source: int | None) -> standing.Right:
         if source is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ringbolt.linux.mount import MS_PRIVATE, MountPoint, mount_setattr, set_propagation
 from ringbolt.linux.mount_api import FsContext, move_mount
-from ringbolt.volumes import guard, standing
+from ringbolt.volumes import guard, standing, vault
 from ringbolt.volumes.backend import Ask
 from ringbolt.volumes.errors import ConflictError, MismatchError
 from ringbolt.volumes.ground import Ground
@@ -22,6 +22,7 @@ from ringbolt.volumes.mounts import Mounts, Root
 from ringbolt.volumes.outcome import State
 from ringbolt.volumes.paths import Spot
 from ringbolt.volumes.records import Staged
+from ringbolt.volumes.spec import FsType
 from ringbolt.volumes.volume import Volume, VolumeId, parse_id
 
 _STAYS = frozenset({errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT})
@@ -99,6 +100,7 @@ class Staging:
             suppress(FileNotFoundError),
             Spot.open(places, places.staging(volume_id)) as spot,
         ):
+            _lock(spot)
             count, lazily = standing.unmount_all(spot)
             if lazily:
                 self._ground.quarantine(volume_id, "it hung and was only detached")
@@ -191,6 +193,17 @@ def _make_writable(spot: Spot, volume_id: VolumeId) -> None:
         raise ConflictError(text) from error
     finally:
         os.close(root)
+
+
+def _lock(spot: Spot) -> None:
+    """Take an encrypted volume's key from the kernel, even if its file system lives on unseen."""
+    points = Mounts.look().at(spot.path)
+    if points and points[-1].fstype == FsType.EXT4.value and points[-1].root == "/":
+        root = spot.fd()
+        try:
+            vault.lock(root)
+        finally:
+            os.close(root)
 
 
 def went_read_only(point: MountPoint) -> bool:

@@ -4,7 +4,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from daemon.device_finder import DeviceFinder
 from ringbolt.devices.scan import Scanner
 from ringbolt.linux import loop, mount
-from ringbolt.volumes import mounts
+from ringbolt.volumes import mounts, vault
 from ringbolt.volumes.device import Candidate, DeviceBackend, Found
 from ringbolt.volumes.errors import (
     BusyError,
@@ -25,8 +25,8 @@ from ringbolt.volumes.errors import (
     RefusedError,
     TryAgainError,
 )
-from ringbolt.volumes.spec import Device, DeviceKey, FormatPolicy, FsType
-from ringbolt.volumes.volume import Volume
+from ringbolt.volumes.spec import Device, DeviceKey, Encryption, FormatPolicy, FsType
+from ringbolt.volumes.volume import Publication, Secrets, Volume
 from tests.kernel.format_lab import digest
 from tests.kernel.volume_lab import MIB, disk, mount_device
 from tests.kernel.volumes_lab import NAMESPACE, TENANT, VolumeLab, soon, volume, volume_lab
@@ -281,6 +281,23 @@ def test_dead_mounts_of_a_disk_make_way_when_it_is_back(
     assert lab.publish(blank(), target).fresh
     assert {one.source for one in lab.mounts()} == {new}
     lab.unpublish(target)
+
+
+def test_a_disk_is_encrypted_by_a_key_that_is_gone_with_the_mount(bench: Bench) -> None:
+    if lack := vault.lacking():
+        pytest.skip(lack)
+    lab, target = bench.lab, bench.lab.target("data")
+    bench.disk()
+    wanted = replace(blank(), encryption=Encryption.FSCRYPT)
+    place, key = Publication(target, TENANT), Secrets({"key": bytes(range(32))})
+    lab.room.publish(wanted, place, soon(), key)
+    (target / "file").write_bytes(b"in plain words" * 400)
+    lab.unpublish(target)
+    assert b"in plain words" not in bench.image().read_bytes()
+    with pytest.raises(MismatchError, match="another key"):
+        lab.room.publish(wanted, place, soon(), Secrets({"key": bytes(32)}))
+    with pytest.raises(MismatchError, match="encrypt: fscrypt"):
+        lab.publish(blank(), target)
 
 
 def test_disks_are_found_as_this_machine_tells_of_them(bench: Bench) -> None:
