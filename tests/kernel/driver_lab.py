@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,8 +122,10 @@ def install(folder: Path, program: Path) -> tuple[str, ...]:
 
 
 @contextmanager
-def agent(folder: Path) -> Generator["subprocess.Popen[bytes]"]:
-    """An agent that listens; it logs to agent.log."""
+def agent(
+    folder: Path, program: Sequence[str] = ("-m", "daemon")
+) -> Generator["subprocess.Popen[bytes]"]:
+    """An agent that listens; it logs to agent.log. `program` is what Python runs as one."""
     options = {
         "--config": folder / "config.yaml",
         "--kubelet-dir": folder / "kubelet",
@@ -135,7 +137,7 @@ def agent(folder: Path) -> Generator["subprocess.Popen[bytes]"]:
     words = [str(word) for option in options.items() for word in option]
     with (folder / "agent.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "daemon", "agent", *words],
+            [sys.executable, *program, "agent", *words],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=log,

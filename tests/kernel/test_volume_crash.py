@@ -47,9 +47,8 @@ def serve(folder: str, kind: str, verb: str) -> None:
         sys.stdout.flush()
 
 
-def _die_at(step: int, folder: Path, kind: str, verb: str) -> None:
-    lab = volume_lab(folder)
-    wanted, target = wanted_of(kind, lab), lab.target("data")
+def dying_at(step: int) -> Callable[[FrameType, str, object], None]:
+    """A profile function that counts what changes something, and kills the process at `step`."""
     left = [step]
 
     def count(frame: FrameType, event: str, argument: object) -> None:
@@ -61,7 +60,13 @@ def _die_at(step: int, folder: Path, kind: str, verb: str) -> None:
             if left[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.setprofile(count)
+    return count
+
+
+def _die_at(step: int, folder: Path, kind: str, verb: str) -> None:
+    lab = volume_lab(folder)
+    wanted, target = wanted_of(kind, lab), lab.target("data")
+    sys.setprofile(dying_at(step))
     if verb == "publish":
         lab.publish(wanted, target, fs_group=4242)
     else:
