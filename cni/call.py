@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 class Call:
     """`netns_fd`: CNI_NETNS opened by who was called, owned by them; None if it cannot be opened.
 
+    `age_s`: how long ago the runtime made the call, of one that had to wait for an agent.
     Neither environment nor stdin shows in a repr: both may carry secrets.
     """
 
     environment: Mapping[str, str] = field(repr=False)
     stdin: bytes = field(default=b"", repr=False)
     netns_fd: int | None = None
+    age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,7 +228,7 @@ def _detach(request: _Request, settings: Settings) -> Detach:
             if error.errno != errno.EINVAL:
                 raise
             fd = None  # the namespace is gone, its file is left
-    return Detach(*request.key, settings, fd, request.environment.netns)
+    return Detach(*request.key, settings, fd, request.environment.netns, request.call.age_s)
 
 
 def _del(request: _Request) -> Wire:

@@ -30,6 +30,7 @@ _OUR_IPAM = ("", "ringbolt")
 _UNSERVED = ("vlan", "vlanTrunk", "macspoofchk", "disableContainerInterface")
 _OF_ONE_POD = ("args", "prevresult")
 _RUNTIME = ("dns", "ipranges")
+_LONGEST_COOL_DOWN_S = 86400
 _DEFAULT = Settings(NetworkName("default"))
 
 
@@ -116,8 +117,9 @@ def _read_cool_down(ipam: Fields) -> float:
     seconds = ipam.raw("coolDown")
     if seconds is None:
         return _DEFAULT.cool_down_s
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
-        raise ipam.wrong("coolDown", "a number of seconds, 0 or more")
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not is_number or not 0 <= seconds <= _LONGEST_COOL_DOWN_S:
+        raise ipam.wrong("coolDown", f"a number of seconds, 0 to {_LONGEST_COOL_DOWN_S}")
     return float(seconds)
 
 

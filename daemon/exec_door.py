@@ -49,7 +49,7 @@ def open_cni_door(network: cni_door.Network) -> Door:
     """The CNI door to this room."""
 
     def serve(call: frame.Call, netns_fd: int | None) -> Outcome:
-        asked = cni_call.Call(call.environment, call.stdin, netns_fd)
+        asked = cni_call.Call(call.environment, call.stdin, netns_fd, call.age_s)
         reply = cni_door.handle(asked, network)
         return Outcome(frame.Answer(reply.code, reply.stdout), reply.facts)
 

@@ -66,12 +66,16 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One exec of the launcher. Neither shows in a repr: both may carry secrets."""
+    """One exec of the launcher, `age_s` ago if it was spooled.
+
+    Neither stdin nor environment shows in a repr: both may carry secrets.
+    """
 
     kind: Kind
     arguments: tuple[str, ...] = field(default=(), repr=False)
     environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     stdin: bytes = field(default=b"", repr=False)
+    age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

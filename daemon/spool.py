@@ -5,7 +5,7 @@ bits. Whatever else lies there is a write that was cut off.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time
 
@@ -65,7 +65,8 @@ def read_frame(path: Path) -> frame.Call | None:
     try:
         if path.stat().st_size > frame.HEADER.size + frame.BODY_MAX:
             raise frame.FrameError(f"{path} is larger than any frame")
-        return frame.parse_call(path.read_bytes())
+        age_s = _age_s(path)
+        return replace(frame.parse_call(path.read_bytes()), age_s=max(0.0, age_s))
     except FileNotFoundError:
         return None
 

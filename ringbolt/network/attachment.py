@@ -121,13 +121,17 @@ class Attach:
 
 @dataclass(frozen=True, slots=True)
 class Detach:
-    """Take it back; `netns_fd` None where the namespace is gone or was not told."""
+    """Take it back; `netns_fd` None where the namespace is gone or was not told.
+
+    `age_s`: how long ago that was asked for; what was attached since then stays.
+    """
 
     container_id: ContainerId
     ifname: InterfaceName
     settings: Settings
     netns_fd: int | None = None
     netns_path: str = ""
+    age_s: float = 0.0
 
     @property
     def key(self) -> Key:

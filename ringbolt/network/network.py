@@ -120,7 +120,7 @@ class Network:
             if inside:
                 unknown = lease is None or lease.netns == NOWHERE
                 wiring.free_name(inside.get(), detach.ifname, delete=unknown)
-            if lease is None:
+            if lease is None or lease.born > self._ground.leases.now() - detach.age_s:
                 return
             marked = self._ground.remove(lease)
             self._ground.leases.release(lease, detach.settings.cool_down_s)

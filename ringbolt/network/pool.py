@@ -57,8 +57,15 @@ def _with_prefix(address: IpAddress, prefix: int) -> IpInterface:
 
 @lru_cache(maxsize=64)
 def gateway_of(one: Range) -> IpAddress:
-    """The range's gateway: the subnet's first address unless the settings name another."""
-    return one.gateway or one.subnet.network_address + 1
+    """The range's gateway: the subnet's first address unless the settings name another.
+
+    Raises InvalidError for a subnet of one address.
+    """
+    if one.gateway:
+        return one.gateway
+    if one.subnet.prefixlen == one.subnet.max_prefixlen:
+        raise InvalidError(f"{one.subnet} has no room for a gateway: choose a larger subnet")
+    return one.subnet.network_address + 1
 
 
 def bounds_of(one: Range) -> tuple[IpAddress, IpAddress]:

@@ -136,6 +136,16 @@ def test_detaching_works_when_the_namespace_is_gone(tmp_path: Path) -> None:
         assert set(links()) == {"lo", "rb0"}
 
 
+def test_what_was_attached_since_a_detaching_was_asked_for_stays(tmp_path: Path) -> None:
+    with network(tmp_path) as room, pods("a") as (a,):
+        wanted = attach(a)
+        result = room.add(wanted)
+        room.delete(replace(detach(a, gone=True), age_s=60.0))
+        room.check(wanted, result)
+        room.delete(replace(detach(a, gone=True), age_s=0.0))
+        assert room.attachments() == ()
+
+
 def test_attaching_right_after_detaching_works_while_links_still_go(tmp_path: Path) -> None:
     with network(tmp_path, coalesce=True) as room, pods("a") as (a,):
         for _ in range(5):

@@ -44,6 +44,7 @@ class RecordingDoor:
     code: int = 0
     facts: dict[str, str] = field(default_factory=dict[str, str])
     calls: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    ages: list[float] = field(default_factory=list[float])
     inodes: list[int] = field(default_factory=list[int])
     held: dict[str, threading.Event] = field(default_factory=dict[str, threading.Event])
     entered: threading.Event = field(default_factory=threading.Event)
@@ -52,6 +53,7 @@ class RecordingDoor:
         container = call.environment.get("CNI_CONTAINERID", "")
         command = call.environment.get("CNI_COMMAND", "")
         self.calls.append((command, container))
+        self.ages.append(call.age_s)
         if netns_fd is not None:
             self.inodes.append(os.fstat(netns_fd).st_ino)
         self.entered.set()
@@ -262,6 +264,8 @@ async def test_a_caller_that_hangs_up_within_its_frame_leaves_nothing(
 async def test_spooled_dels_are_made_at_the_start(launcher: Launcher) -> None:
     for name in ("c1", "c2"):
         assert (await run(launcher, "DEL", CNI_CONTAINERID=name)).returncode == 0
+    for path in launcher.spool.iterdir():
+        os.utime(path, times=(0, path.stat().st_mtime - 500))
     (launcher.spool / "junk.frame").write_bytes(b"junk")
     (launcher.spool / ".0123").write_bytes(b"cut off")
     os.utime(launcher.spool / ".0123", (0, 0))
@@ -269,6 +273,7 @@ async def test_spooled_dels_are_made_at_the_start(launcher: Launcher) -> None:
     async with serving(launcher, door):
         await until(lambda: not list(launcher.spool.iterdir()))
     assert sorted(door.calls) == [("DEL", "c1"), ("DEL", "c2")]
+    assert max(door.ages) == pytest.approx(500, abs=60)
 
 
 async def test_a_spooled_del_goes_before_an_add_of_the_same_container(launcher: Launcher) -> None:

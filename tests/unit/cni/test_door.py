@@ -294,6 +294,7 @@ def test_the_reference_keys_mean_what_they_mean_there(netns_fd: int) -> None:
         ({"ipam": {"subnet": "10.1.0.5/16"}}, 7, "host bits"),
         ({"ipam": {"ranges": [{}]}}, 7, "ipam.ranges"),
         ({"mtu": "big"}, 7, "mtu"),
+        ({"ipam": {"coolDown": 10**400}}, 7, "0 to 86400"),
         ({"runtimeConfig": {"ips": ["x"]}}, 7, "runtimeConfig.ips"),
         ({"runtimeConfig": {"mac": "01:00:00:00:00:00"}}, 7, "group address"),
         ({"runtimeConfig": {"portMappings": [{"hostPort": 70000}]}}, 7, "70000"),

@@ -52,6 +52,11 @@ def test_a_range_that_cannot_be_is_told_apart(one: Range, words: str) -> None:
         pool.segments_of((one,), ())
 
 
+def test_a_subnet_of_one_address_has_no_gateway() -> None:
+    with pytest.raises(InvalidError, match="no room for a gateway"):
+        pool.gateway_of(_range("255.255.255.255/32"))
+
+
 segment_lists = st.lists(
     st.tuples(st.integers(0, 60), st.integers(0, 6)), min_size=1, max_size=5
 ).map(lambda pairs: _disjoint(sorted(pairs)))
