@@ -19,6 +19,9 @@ _TRUST = {"suid": mount.MOUNT_ATTR_NOSUID, "dev": mount.MOUNT_ATTR_NODEV}
 _PLAIN = frozenset({"defaults", "rw", "relatime", "exec", "atime", "diratime", "symfollow"})
 """What is so anyway."""
 
+NO_IDMAP = "noidmap"
+"""Ours: a pod's group is given files one by one. A runtime cannot map such a mount once more."""
+
 _ALWAYS = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV
 
 _SHOWN = (
@@ -52,7 +55,9 @@ def parse_options(options: Iterable[str]) -> Options:
         attributes |= _ATTRIBUTES.get(option, 0)
         trust |= _TRUST.get(option, 0)
         readonly |= option == "ro"
-        if option not in _ATTRIBUTES and option not in _TRUST | dict.fromkeys((*_PLAIN, "ro")):
+        if option not in _ATTRIBUTES and option not in _TRUST | dict.fromkeys(
+            (*_PLAIN, "ro", NO_IDMAP)
+        ):
             superblock.append(option)
     if attributes & trust:
         raise InvalidError("mount options contradict each other: suid and nosuid, or dev and nodev")

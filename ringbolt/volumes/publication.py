@@ -25,10 +25,10 @@ from ringbolt.volumes import guard, standing, vault
 from ringbolt.volumes.backend import Ask, Encrypting
 from ringbolt.volumes.errors import ConflictError, InvalidError, NotFoundError
 from ringbolt.volumes.ground import Ground
+from ringbolt.volumes.group_mapping import GroupMappings
 from ringbolt.volumes.mount_options import DECIDED, always, shown_as
 from ringbolt.volumes.mounts import Root
 from ringbolt.volumes.outcome import State
-from ringbolt.volumes.ownership import give_to_group
 from ringbolt.volumes.paths import Spot
 from ringbolt.volumes.records import Published
 from ringbolt.volumes.staging import Staging, attach
@@ -44,6 +44,7 @@ class Publisher:
     def __init__(self, ground: Ground, staging: Staging) -> None:
         self._ground = ground
         self._staging = staging
+        self._groups = GroupMappings()
 
     def ensure(
         self, ask: Ask, attributes: int, publication: Publication
@@ -87,7 +88,7 @@ class Publisher:
         set_propagation(tree, MS_PRIVATE)
         writable = not attributes & MOUNT_ATTR_RDONLY
         if publication.fs_group is not None and writable and not ask.volume.block:
-            give_to_group(tree, publication.fs_group, ask.deadline)
+            self._groups.give(tree, publication.fs_group, ask.volume, ask.deadline)
         cleared = _ATIME if attributes & (MOUNT_ATTR_NOATIME | MOUNT_ATTR_STRICTATIME) else 0
         # What a host's directory is mounted with binds here too; our own staging does not.
         if self._ground.backend(ask.volume.kind).staged:
