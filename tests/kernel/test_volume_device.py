@@ -1,9 +1,10 @@
 """Volumes on disks, on real loop devices: the right one, held alone, ready, or a refusal."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from daemon.device_finder import DeviceFinder
 from ringbolt.devices.scan import Scanner
 from ringbolt.linux import loop, mount
+from ringbolt.linux.freeze import frozen
 from ringbolt.volumes import mounts, vault
 from ringbolt.volumes.device import Candidate, DeviceBackend, Found
 from ringbolt.volumes.errors import (
@@ -298,6 +300,41 @@ def test_a_disk_is_encrypted_by_a_key_that_is_gone_with_the_mount(bench: Bench) 
         lab.room.publish(wanted, place, soon(), Secrets({"key": bytes(32)}))
     with pytest.raises(MismatchError, match="encrypt: fscrypt"):
         lab.publish(blank(), target)
+
+
+@pytest.mark.parametrize("fs_type", [FsType.EXT4, FsType.XFS])
+def test_a_log_is_left_unread_only_where_that_is_asked_for(
+    bench: Bench, fs_type: FsType, need_program: Callable[[str, str], str]
+) -> None:
+    """A disk that takes no writes cannot be put right by mounting it, as others would be."""
+    need_program(*PROGRAMS[fs_type])
+    lab, target = bench.lab, bench.lab.target("data")
+    bench.disk(size=SIZES[fs_type])
+    lab.publish(blank(fs_type=fs_type), target)
+    (target / "file").write_text("written last")
+    fd = os.open(target, os.O_RDONLY)
+    os.fsync(fd)
+    with frozen(fd) if fs_type is FsType.XFS else nullcontext():  # which leaves its log dirty
+        shutil.copyfile(bench.image(), bench.image("B2"))
+    os.close(fd)
+    lab.unpublish(target)
+    image = os.open(bench.image("B2"), os.O_RDONLY)
+    made = loop.attach_free(image, loop.Setup(loop.LO_FLAGS_READ_ONLY | loop.LO_FLAGS_AUTOCLEAR))
+    bench.open.callback(os.close, made.fd)
+    os.close(image)
+    node = loop.device_path(made.number)
+    bench.names["B2"] = (Candidate(node, Path(node).stat().st_rdev),)
+    spec = Device(DeviceKey.SERIAL, "B2")
+    with pytest.raises(NotAvailableError, match="takes no writes"):
+        lab.publish(volume(spec), target)
+    with pytest.raises(MismatchError, match="not unmounted cleanly"):
+        lab.publish(Volume(spec, NAMESPACE, readonly=True), target)
+    with pytest.raises(InvalidError, match="read-only volumes alone"):
+        lab.publish(volume(blank(fs_type=fs_type).spec, "", "norecovery"), target)
+    shown = Volume(spec, NAMESPACE, options=("norecovery",), readonly=True)
+    lab.publish(shown, target)
+    assert target.is_dir()
+    lab.unpublish(target)
 
 
 def test_disks_are_found_as_this_machine_tells_of_them(bench: Bench) -> None:

@@ -10,8 +10,8 @@ import pytest
 from ringbolt.linux import mount
 from ringbolt.linux.user_namespace import open_user_namespace
 from ringbolt.volumes import group_mapping
-from ringbolt.volumes.spec import Directory, FsType, Loop, Overlay, Spec, Tmpfs
 from ringbolt.volumes.overlay import OverlayBackend
+from ringbolt.volumes.spec import Directory, FsType, Loop, Overlay, Spec, Tmpfs
 from ringbolt.volumes.volume import Volume
 from tests.kernel.volumes_lab import VolumeLab, backends, volume, volume_lab
 
