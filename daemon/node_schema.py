@@ -17,6 +17,7 @@ from daemon.options import (
     NetworkOptions,
     Registration,
     Route,
+    VolumeHelper,
     VolumeKind,
     VolumeOptions,
     VolumeRule,
@@ -29,8 +30,10 @@ from daemon.scalars import (
     parse_flag,
     parse_network,
     parse_size,
+    parse_text,
     whole,
 )
+from ringbolt.volumes.helper import Helper, problem_of
 
 _LONGEST_INTERFACE = 15
 _LARGEST_RATE = (1 << 63) - 1
@@ -49,6 +52,7 @@ def read_volumes(fields: Fields) -> VolumeOptions:
     return VolumeOptions(
         roots=fields.scalars("roots", _parse_root),
         allow=fields.sections("allow", _read_rule),
+        helpers=fields.sections("helpers", _read_helper),
     )
 
 
@@ -69,6 +73,29 @@ def _read_rule(fields: Fields) -> VolumeRule:
         read_only=fields.scalar("readOnly", parse_flag, default=False),
         trusted=fields.scalar("trusted", parse_flag, default=False),
     )
+
+
+def _read_helper(fields: Fields) -> VolumeHelper:
+    fields.require("name", "argv", "sources")
+    made = VolumeHelper(
+        name=fields.scalar("name", _parse_helper_name, ""),
+        argv=fields.scalars("argv", parse_text),
+        sources=fields.scalars("sources", parse_text),
+        stdin=fields.scalar("stdin", parse_text, ""),
+        foreground=fields.scalar("foreground", parse_flag, default=False),
+    )
+    problem = problem_of(Helper(made.name, made.argv, made.sources))
+    if problem and made.argv and made.sources:
+        hint = "see `volumes` in the configuration's reference"
+        fields.report.error(fields.place("argv"), problem, hint)
+    return made
+
+
+def _parse_helper_name(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", text):
+        return text
+    hint = "write a short name of letters, digits, dots and dashes, such as sshfs"
+    raise ScalarError(f"{shown(text)} is no name of a helper", hint)
 
 
 def _parse_option(text: str) -> str:

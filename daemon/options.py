@@ -50,11 +50,27 @@ class VolumeRule:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeHelper:
+    """One of `volumes.helpers`: a program that serves file systems by FUSE.
+
+    `argv` has `{source}`, `{target}`, `{options}` and `{secret:KEY}`; `sources` are globs; `stdin`
+    is the key of the secret that the program reads there.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    sources: tuple[str, ...]
+    stdin: str = ""
+    foreground: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class VolumeOptions:
     """`volumes:`; without rules nothing is allowed."""
 
     roots: tuple[str, ...] = ()
     allow: tuple[VolumeRule, ...] = ()
+    helpers: tuple[VolumeHelper, ...] = ()
 
 
 class NetworkMode(enum.Enum):

@@ -11,8 +11,10 @@ from daemon.device_finder import DeviceFinder
 from daemon.lean import structlog
 from daemon.options import VolumeOptions
 from daemon.volume_policy import volume_policy
+from daemon.volume_servers import tend_servers
 from ringbolt.devices.scan import Scanner
 from ringbolt.volumes.errors import VolumeError
+from ringbolt.volumes.fuse import FuseBackend
 from ringbolt.volumes.kinds import all_kinds, open_volumes
 from ringbolt.volumes.outcome import Reconciled
 from ringbolt.volumes.paths import Places
@@ -59,14 +61,18 @@ class VolumeCare:
         try:
             self._tell_lacks()
             _tell(self.room().reconcile())
+            tend_servers(self.room(), self._setting.places.run_dir)
         except (VolumeError, OSError) as error:
-            _log.error("volumes were not looked at", error=str(error))
+            _log.error("volumes are not looked after", error=str(error))
 
     def _tell_lacks(self) -> None:
         wanted = {kind for rule in self._setting.policy.rules for kind in rule.kinds}
         for backend in all_kinds(self._setting, self._find):
             if backend.kind in wanted and (lack := backend.lacks()):
                 _log.warning("this node lacks", lack=f"{backend.kind.value} volumes: {lack}")
+            elif backend.kind in wanted and isinstance(backend, FuseBackend):
+                for lack in backend.lacking_helpers():
+                    _log.warning("this node lacks", lack=f"fuse volumes: {lack}")
 
 
 def _tell(found: Reconciled) -> None:

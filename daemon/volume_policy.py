@@ -1,6 +1,7 @@
 """From the configuration's `volumes:` to the policy of the volume room."""
 
 from daemon.options import VolumeOptions, VolumeRule
+from ringbolt.volumes.helper import Helper
 from ringbolt.volumes.policy import Policy, Rule
 from ringbolt.volumes.spec import Kind
 
@@ -9,7 +10,11 @@ def volume_policy(options: VolumeOptions | None) -> Policy:
     """Without a section nothing is allowed."""
     if options is None:
         return Policy()
-    return Policy(options.roots, tuple(_rule(one) for one in options.allow))
+    helpers = tuple(
+        Helper(one.name, one.argv, one.sources, one.stdin, one.foreground)
+        for one in options.helpers
+    )
+    return Policy(options.roots, tuple(_rule(one) for one in options.allow), helpers)
 
 
 def _rule(rule: VolumeRule) -> Rule:

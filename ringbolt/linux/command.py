@@ -25,6 +25,9 @@ ENVIRONMENT: Mapping[str, str] = {
 
 _REAP_S = 1.0
 
+_left: "list[subprocess.Popen[bytes]]" = []
+"""Killed, but the kernel does not let them go yet; reaped when it has, by a later run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -118,8 +121,14 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(subprocess.TimeoutExpired):
+    try:
         process.wait(_REAP_S)
+    except subprocess.TimeoutExpired:
+        _left.append(process)
+    for one in tuple(_left):
+        if one.poll() is not None:
+            with contextlib.suppress(ValueError):  # another thread was faster
+                _left.remove(one)
 
 
 def _ended(code: int) -> str:

@@ -1,13 +1,14 @@
 """What every call stands on: the places, what is remembered, locks, the policy and the kinds."""
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from ringbolt.volumes.backend import Backend, Encrypting
 from ringbolt.volumes.credentials import Credentials
 from ringbolt.volumes.deadline import Deadline
-from ringbolt.volumes.errors import NotAvailableError
+from ringbolt.volumes.errors import DeadlineError, NotAvailableError
 from ringbolt.volumes.locks import Locks
 from ringbolt.volumes.paths import Places
 from ringbolt.volumes.policy import Grant, Policy, permit
@@ -31,6 +32,8 @@ class Ground:
     policy: Policy
     backends: Mapping[Kind, Backend]
     quarantined: dict[VolumeId, str] = field(default_factory=dict[VolumeId, str])
+    secrets: dict[VolumeId, Secrets] = field(default_factory=dict[VolumeId, Secrets], repr=False)
+    """Of volumes that are mounted anew when their server dies; in memory alone."""
 
     def backend(self, kind: Kind) -> Backend:
         """Raises NotAvailableError where this node cannot do the kind."""
@@ -55,14 +58,22 @@ class Ground:
         return replace(grant, volume=replace(grant.volume, credential=mark))
 
     def quarantine(self, volume_id: VolumeId, why: str) -> None:
-        """Tell of a volume that the kernel may still be busy with, until it is mounted again."""
-        self.quarantined[volume_id] = why
+        """Tell of a volume that the kernel may still be busy with, until a call on it succeeds."""
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        self.quarantined.setdefault(volume_id, f"since {since}: {why}")
 
-    def alone(
-        self, volume_id: VolumeId, call: str, deadline: Deadline
-    ) -> AbstractContextManager[None]:
-        """Be the only call on a volume. Raises TryAgainError."""
-        return self.locks.hold(volume_id, call, deadline)
+    @contextmanager
+    def alone(self, volume_id: VolumeId, call: str, deadline: Deadline) -> Generator[None]:
+        """Be the only call on a volume; one that gets no answer puts it into quarantine.
+
+        Raises TryAgainError.
+        """
+        with self.locks.hold(volume_id, call, deadline):
+            try:
+                yield
+            except DeadlineError as error:
+                self.quarantine(volume_id, str(error))
+                raise
 
 
 def _check_encryption(volume: Volume, backend: Backend) -> None:

@@ -1,10 +1,13 @@
 """All kinds of volumes there are, as the one table that `Volumes` is opened with."""
 
 from ringbolt.volumes.backend import Backend
+from ringbolt.volumes.cifs import CifsBackend
 from ringbolt.volumes.device import DeviceBackend, Finder
 from ringbolt.volumes.directory import DirectoryBackend
+from ringbolt.volumes.fuse import FuseBackend
 from ringbolt.volumes.image import ImageBackend
 from ringbolt.volumes.loop_image import LoopBackend
+from ringbolt.volumes.nfs import NfsBackend
 from ringbolt.volumes.overlay import OverlayBackend
 from ringbolt.volumes.setting import Setting
 from ringbolt.volumes.subvolume import SubvolumeBackend
@@ -23,6 +26,9 @@ def all_kinds(setting: Setting, find: Finder | None = None) -> tuple[Backend, ..
         DeviceBackend(find, places.state_dir),
         ImageBackend(roots, places.run_dir),
         OverlayBackend(roots, places.run_dir, places.state_dir),
+        NfsBackend(places),
+        CifsBackend(places),
+        FuseBackend(places, setting.policy.helpers),
     )
 
 

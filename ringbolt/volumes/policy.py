@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from ringbolt.volumes.errors import RefusedError
+from ringbolt.volumes.helper import Helper
 from ringbolt.volumes.mount_options import Options, always, option_name, parse_options
 from ringbolt.volumes.spec import (
     Device,
@@ -43,10 +44,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`roots` are the host's directories that volumes made of host paths may lie in."""
+    """`roots` are the host's directories that volumes made of host paths may lie in.
+
+    `helpers` are the programs that may serve `fuse` volumes.
+    """
 
     roots: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
+    helpers: tuple[Helper, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

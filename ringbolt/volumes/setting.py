@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ringbolt.volumes.errors import NotAvailableError
+from ringbolt.volumes.helper import Helper
 from ringbolt.volumes.paths import Places
 from ringbolt.volumes.policy import Policy, Rule
 from ringbolt.volumes.spec import Kind
@@ -45,6 +46,16 @@ def write_setting(setting: Setting) -> None:
             }
             for rule in policy.rules
         ],
+        "helpers": [
+            {
+                "name": one.name,
+                "argv": one.argv,
+                "sources": one.sources,
+                "stdin": one.stdin,
+                "foreground": one.foreground,
+            }
+            for one in policy.helpers
+        ],
     }
     path = places.run_dir / _NAME
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -61,7 +72,8 @@ def read_setting(run_dir: Path) -> Setting:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
         places = Places(run_dir, Path(found["state_dir"]), Path(found["kubelet_dir"]))
         rules = tuple(_to_rule(one) for one in found["rules"])
-        return Setting(places, Policy(tuple(found["roots"]), rules))
+        helpers = tuple(_to_helper(one) for one in found["helpers"])
+        return Setting(places, Policy(tuple(found["roots"]), rules, helpers))
     except FileNotFoundError:
         raise NotAvailableError(
             f"{path} is missing: since this node started no agent has run with this directory"
@@ -79,4 +91,14 @@ def _to_rule(found: dict[str, Any]) -> Rule:
         bool(found["readonly"]),
         bool(found["trusted"]),
         tuple(found["devices"]),
+    )
+
+
+def _to_helper(found: dict[str, Any]) -> Helper:
+    return Helper(
+        found["name"],
+        tuple(found["argv"]),
+        tuple(found["sources"]),
+        found["stdin"],
+        bool(found["foreground"]),
     )

@@ -48,6 +48,7 @@ class Staging:
             if found.state is State.MOUNTED and self._is_sound(spot, found.top, ask):
                 _check_alike(before, ask)
                 self._remember(ask, held=held or bool(before and before.held))
+                self._ground.quarantined.pop(volume.id, None)
                 return False, remarks
             self._remember(ask, held=held or bool(before and before.held))
             self._mount(ask, spot)
@@ -110,6 +111,7 @@ class Staging:
         if volume is not None and backend is not None:
             backend.release(volume)
         self._ground.records.drop_staged(volume_id)
+        self._ground.secrets.pop(volume_id, None)
         return count > 0
 
     def _mount(self, ask: Ask, spot: Spot) -> None:

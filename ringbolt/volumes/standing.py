@@ -118,11 +118,29 @@ def unmount_all(spot: Spot, flags: int = 0) -> Unmounted:
 
 
 def _unmount_hanging(spot: Spot, flags: int) -> tuple[bool, bool]:
-    """Politely, by force, and at last out of sight only; whether there was any, and that."""
+    """Politely, by force, and at last out of sight only; whether there was any, and that.
+
+    Who has a file open on what is dead cannot be waited for: it may never be able to close it.
+    """
     for harder in (0, MNT_FORCE):
         with suppress(DeadlineError):
-            return hanging.unmount(spot, flags | harder), False
+            try:
+                return hanging.unmount(spot, flags | harder), False
+            except OSError as error:
+                if error.errno != errno.EBUSY or _answers(spot):
+                    raise
+                break
     return hanging.unmount(spot, MNT_DETACH), True
+
+
+def _answers(spot: Spot) -> bool:
+    try:
+        hanging.read_root(spot)
+    except DeadlineError:
+        return False
+    except OSError as error:
+        return error.errno not in CORRUPT
+    return True
 
 
 def _busy(spot: Spot) -> str:

@@ -33,6 +33,9 @@ from ringbolt.volumes.policy import Policy
 from ringbolt.volumes.publication import Publisher
 from ringbolt.volumes.reconciliation import Reconciliation
 from ringbolt.volumes.records import Records
+from ringbolt.volumes.revival import Revival
+from ringbolt.volumes.servers import Server
+from ringbolt.volumes.spec import Kind
 from ringbolt.volumes.staging import Staging
 from ringbolt.volumes.status import list_volumes
 from ringbolt.volumes.volume import (
@@ -55,6 +58,7 @@ class Volumes:
         self._ground = Ground(places, records, locks, policy, table_of(backends))
         self._staging = Staging(self._ground)
         self._publisher = Publisher(self._ground, self._staging)
+        self._revival = Revival(self._ground, self._staging, self._publisher)
         self._extent = Extent(self._ground, self._staging)
 
     def adopt(self, policy: Policy, backends: Iterable[Backend]) -> None:
@@ -137,6 +141,8 @@ class Volumes:
                 _, remarks = self._staging.ensure(ask, held=False)
             fresh, more = self._publisher.ensure(ask, grant.attributes, publication)
             undo.pop_all()
+            if volume.kind is Kind.FUSE:
+                self._ground.secrets[volume_id] = secrets
         return Published(volume_id, target, fresh, (*remarks, *more))
 
     def unpublish(self, target: Path, deadline: Deadline, *, remove: bool = False) -> Unpublished:
@@ -211,6 +217,21 @@ class Volumes:
             self._extent.mounted(grant.volume) as fd,
         ):
             return backend.snapshot(ask, name, fd, plain=plain)
+
+    def servers(self) -> tuple[tuple[VolumeId, Server], ...]:
+        """Processes that answer for volumes, and run; once one ends, `revive` its volume."""
+        return self._revival.living()
+
+    def dead(self) -> tuple[VolumeId, ...]:
+        """Volumes whose server runs no more."""
+        return self._revival.dead()
+
+    def revive(self, volume_id: VolumeId, deadline: Deadline) -> tuple[str, ...]:
+        """Mount such a volume anew for all its pods; what was done. Nothing where its server lives.
+
+        Raises NotAvailableError (its secrets are not known), what `publish` does.
+        """
+        return self._revival.revive(volume_id, deadline)
 
     def reconcile(self) -> Reconciled:
         """Bring what a killed process or a reboot left to the state it should have.

@@ -54,7 +54,7 @@ def served(folder: Path, size: int) -> Generator[File]:
     """The file `disk` in `folder`, of `size` bytes, served until the end."""
     file = File(size, bytearray(size))
     fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
-    server = threading.Thread(target=_serve, args=(fd, file), daemon=True)
+    server = threading.Thread(target=serve, args=(fd, file), daemon=True)
     try:
         options = f"fd={fd},rootmode=40000,user_id=0,group_id=0"
         mount.mount("lab", str(folder), "fuse", mount.MS_NOSUID | mount.MS_NODEV, options)
@@ -68,14 +68,15 @@ def served(folder: Path, size: int) -> Generator[File]:
         os.close(fd)
 
 
-def _serve(fd: int, file: File) -> None:
-    """Until it is unmounted: then reading fails with ENODEV."""
+def serve(fd: int, file: File, before: Callable[[], None] = lambda: None) -> None:
+    """Until it is unmounted: then reading fails with ENODEV. `before` each answer, to wait."""
     with suppress(OSError):
         while True:
             request = os.read(fd, _BUFFER + 4096)
             _length, opcode, unique, node, *_ = _IN.unpack_from(request)
             if opcode in _SILENT:
                 continue
+            before()
             try:
                 answer, code = _answer(opcode, node, request[_IN.size :], file), 0
             except OSError as error:

@@ -29,6 +29,7 @@ class VolumeLab:
     places: Places
     root: Path
     room: Volumes
+    policy: Policy = Policy()
 
     def target(self, name: str, pod: str = "0a1b") -> Path:
         """Where a kubelet wants a pod's volume, made as it makes it."""
@@ -84,4 +85,4 @@ def volume_lab(
         mount.set_propagation(shown, mount.MS_SHARED)
     policy = Policy((str(root),), (Rule(frozenset(Kind), options=("data=*",), trusted=True),))
     room = Volumes(places, policy, backends(root, places.state_dir) if kinds is None else kinds)
-    return VolumeLab(places, root, room)
+    return VolumeLab(places, root, room, policy)

@@ -1,8 +1,11 @@
 """The configuration's rules are the room's rules."""
 
-from daemon.config import parse
+import pytest
+
+from daemon.config import ConfigError, parse
 from daemon.options import VolumeKind
 from daemon.volume_policy import volume_policy
+from ringbolt.volumes.helper import Helper
 from ringbolt.volumes.policy import Policy, Rule
 from ringbolt.volumes.spec import Kind
 
@@ -12,6 +15,11 @@ volumes:
   allow:
     - {namespaces: [team-*], kinds: [tmpfs, loop], max_size: 1Gi, options: ["data=*"]}
     - {kinds: dir, readOnly: true, trusted: true}
+  helpers:
+    - name: sshfs
+      argv: [sshfs, "{source}", "{target}", -o, "password_stdin,allow_other"]
+      sources: ["backup@nas.example:/srv/*"]
+      stdin: password
 """
 
 
@@ -26,8 +34,30 @@ def test_rules_arrive_whole() -> None:
             Rule(frozenset({Kind.TMPFS, Kind.LOOP}), ("team-*",), 1 << 30, ("data=*",)),
             Rule(frozenset({Kind.DIRECTORY}), readonly=True, trusted=True),
         ),
+        (
+            Helper(
+                "sshfs",
+                ("sshfs", "{source}", "{target}", "-o", "password_stdin,allow_other"),
+                ("backup@nas.example:/srv/*",),
+                "password",
+            ),
+        ),
     )
 
 
 def test_without_a_section_nothing_is_allowed() -> None:
     assert volume_policy(None) == Policy()
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ('["{source}", "{target}"]', "nobody's to choose"),
+        ('[sshfs, "{source}"]', "no {target}"),
+        ('[sshfs, "{target}", "{user}"]', "{user} is unknown"),
+    ],
+)
+def test_a_helper_that_could_be_anything_is_refused(argv: str, said: str) -> None:
+    text = f"volumes: {{helpers: [{{name: x, argv: {argv}, sources: ['*']}}]}}"
+    with pytest.raises(ConfigError, match=said):
+        parse(text.encode())
