@@ -175,7 +175,9 @@ class Ledger:
         except sqlite3.IntegrityError:
             raise
         except sqlite3.DatabaseError as error:
-            raise NotAvailableError(f"{self.path}: {error}: {_ADVICE}") from error
+            is_damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+            advice = _WHEN_DAMAGED if is_damaged else _ADVICE
+            raise NotAvailableError(f"{self.path}: {error}: {advice}") from error
         except OSError as error:
             if error.errno not in {errno.EROFS, errno.ENOSPC, errno.EACCES, errno.ENOTDIR}:
                 raise
@@ -196,3 +198,5 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
 
 
 _ADVICE = "give its directory free space and write permission"
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_WHEN_DAMAGED = "somebody damaged it: drain the node, then delete it or reboot"

@@ -75,8 +75,14 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """What `to_json` wrote."""
-        parts = json.loads(text)
+        """What `to_json` wrote. Raises ValueError where it is not that: another agent's."""
+        try:
+            return cls._of_parts(json.loads(text))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"this is no record of an attachment: {error!r}") from error
+
+    @classmethod
+    def _of_parts(cls, parts: dict[str, Any]) -> Self:
         return cls(
             Pod(*parts["pod"]),
             parts["netns"],

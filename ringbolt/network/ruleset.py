@@ -56,10 +56,11 @@ _RULES: dict[str, tuple[str, ...]] = {
         for version, word, _kind in _FAMILIES
         for name, at in (("ports_at", f"{word} daddr . "), ("ports", ""))
     ),
-    # Where 127.0.0.1 is routed to pods, nobody but the node itself may send to it.
+    # Where 127.0.0.1 is routed to pods, nobody but the node itself may send to it. All packets pass
+    # here: of nearly all only the destination is looked at.
     "guard": (
-        f'iifname "{_POD_LINKS}" ip daddr 127.0.0.0/8 drop',
-        "iifname @bridges ip daddr 127.0.0.0/8 drop",
+        f'ip daddr 127.0.0.0/8 iifname "{_POD_LINKS}" drop',
+        "ip daddr 127.0.0.0/8 iifname @bridges drop",
     ),
     # A pod that reaches a pod through the node's port gets its answer from the wrong address,
     # unless the answer has to come back by the node.

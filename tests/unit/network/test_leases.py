@@ -212,6 +212,14 @@ def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
         Ledger(tmp_path / "file" / "run", lambda: "boot")
 
 
+def test_a_damaged_ledger_is_told_from_one_that_cannot_be_written(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, lambda: "boot")
+    ledger.close()
+    ledger.path.write_bytes(b"no database, as far as anyone can see" * 40)
+    with pytest.raises(NotAvailableError, match="drain the node, then delete it"):
+        Ledger(tmp_path, lambda: "boot")
+
+
 def test_a_full_range_of_65000_is_searched_by_a_few_looks(lab: Lab) -> None:
     sets: tuple[RangeSet, ...] = ((Range(_net("10.0.0.0/16")),),)
     with lab.leases._ledger.write() as database:

@@ -3,6 +3,7 @@
 import ipaddress
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +72,14 @@ records = st.builds(
 @given(records)
 def test_a_record_survives_its_text(record: Record) -> None:
     assert Record.from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", '{"pod": [1, 2, 3, 4, 5]}', '{"pod": [], "netns": ""}']
+)
+def test_a_record_of_another_agent_is_told(text: str) -> None:
+    with pytest.raises(ValueError, match="no record of an attachment"):
+        Record.from_json(text)
 
 
 @given(st.text(min_size=1), st.text(min_size=1), st.integers(0, 1 << 32))
