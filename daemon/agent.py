@@ -243,6 +243,8 @@ class Agent:
         return Page(text.encode(), HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _exposition(self) -> Page:
+        with contextlib.suppress(OSError):  # of what cannot be counted there is no number
+            self._metrics.volumes(self._volumes.measure())
         return Page(self._metrics.exposition(), content_type="text/plain; version=0.0.4")
 
     def _devices(self) -> Page:

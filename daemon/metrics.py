@@ -1,5 +1,7 @@
 """The numbers the agent keeps about itself, for Prometheus. No logic reads them."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from daemon.network_metrics import NetworkMetrics
@@ -46,6 +48,12 @@ class Metrics:
             registry=registry,
         )
 
+        self._volumes = Gauge(
+            "ringbolt_volumes",
+            "Volumes that are mounted, or that lie in the agent's own directories unused",
+            ["kind", "state"],
+            registry=registry,
+        )
         self.network = NetworkMetrics(registry)
 
     def list_sent(self, resource: str, healthy: int, unhealthy: int) -> None:
@@ -69,6 +77,12 @@ class Metrics:
     def looked(self, seconds: float, *, full: bool) -> None:
         """The machine was looked at."""
         self._looks.labels("full" if full else "hinted").observe(seconds)
+
+    def volumes(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """How many there are, by kind and state."""
+        self._volumes.clear()
+        for (kind, state), count in counts.items():
+            self._volumes.labels(kind, state).set(count)
 
     def forget(self, resource: str) -> None:
         """A resource has been removed."""

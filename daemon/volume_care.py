@@ -6,7 +6,10 @@ server is gone may hang it, and must hang neither the agent nor its end.
 
 import asyncio
 import threading
+from collections import Counter
+from collections.abc import Mapping
 
+from daemon import volume_propagation
 from daemon.device_finder import DeviceFinder
 from daemon.lean import structlog
 from daemon.options import VolumeOptions
@@ -52,6 +55,14 @@ class VolumeCare:
         except OSError as error:
             _log.warning("`python -m flexvolume` cannot serve beside the agent", error=str(error))
 
+    def measure(self) -> Mapping[tuple[str, str], int]:
+        """How many volumes there are, by kind and by whether they are mounted."""
+        with self._turn:
+            opened = self._opened
+        found = opened.list() if opened else ()
+        states = ("mounted" if one.publications or one.staged else "unused" for one in found)
+        return Counter((one.kind.value, state) for one, state in zip(found, states, strict=True))
+
     async def run(self) -> None:
         """Put right what is left of a killed agent or a reboot; then only be there."""
         threading.Thread(target=self._look, name="volumes", daemon=True).start()
@@ -66,6 +77,10 @@ class VolumeCare:
             _log.error("volumes are not looked after", error=str(error))
 
     def _tell_lacks(self) -> None:
+        if not self._setting.policy.rules:
+            return
+        if lack := volume_propagation.find_lack(self._setting.places.kubelet_dir):
+            _log.warning("this node lacks", lack=lack)
         wanted = {kind for rule in self._setting.policy.rules for kind in rule.kinds}
         for backend in all_kinds(self._setting, self._find):
             if backend.kind in wanted and (lack := backend.lacks()):

@@ -149,6 +149,8 @@ class MountPoint(NamedTuple):
     fstype: str
     source: str
     super_options: frozenset[str]
+    propagation: frozenset[str] = frozenset()
+    """`shared:N`, `master:N`, ...: its peers; none: it is private."""
 
 
 def parse_mountinfo(text: str) -> Iterator[MountPoint]:
@@ -167,6 +169,7 @@ def parse_mountinfo(text: str) -> Iterator[MountPoint]:
             fstype,
             _unescaped(source),
             frozenset(super_options.split(",")),
+            frozenset(fields[6:]),
         )
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -17,6 +18,9 @@ from cni.versions import NEWEST, SUPPORTED
 from daemon import frame
 from daemon.frame import Answer, Kind
 from daemon.spool import container_key
+from flexvolume.call import Call
+from flexvolume.door import NEVER_SUPPORTED, handle
+from ringbolt.volumes.deadline import Deadline
 from tests.kernel.launcher_lab import (
     CONF,
     ROOT,
@@ -297,7 +301,7 @@ def test_a_spool_that_cannot_be_written_is_an_error_to_try_again(hasty: Launcher
 def test_a_volume_driver_speaks_json_alone(hasty: Launcher) -> None:
     said = {
         call: (done.returncode, json.loads(done.stdout)["status"], done.stderr)
-        for call in ("init", "getvolumename", "mount", "unmount")
+        for call in ("init", "getvolumename", "mount", "unmount", "expandfs")
         for done in [hasty.call_volume(call, "/x")]
     }
     assert said == {
@@ -305,8 +309,19 @@ def test_a_volume_driver_speaks_json_alone(hasty: Launcher) -> None:
         "getvolumename": (0, "Not supported", b""),
         "mount": (0, "Failure", b""),
         "unmount": (0, "Failure", b""),
+        "expandfs": (0, "Failure", b""),
     }
     assert not hasty.spool.exists()
+
+
+def test_launcher_and_agent_answer_alike_what_needs_no_agent(hasty: Launcher) -> None:
+    for call in ("init", *sorted(NEVER_SUPPORTED)):
+        reply = handle(Call((call,)), never, Deadline.after(1))
+        assert hasty.call_volume(call).stdout == reply.stdout
+
+
+def never() -> NoReturn:
+    raise AssertionError("these calls need no room")
 
 
 def test_a_volume_call_is_handed_over(launcher: Launcher) -> None:

@@ -154,6 +154,23 @@ def test_what_is_deployed_for_the_network_mounts_paths_where_the_host_has_them()
     assert agent["name"] == base["containers"][0]["name"], "a patch finds it by its name"
 
 
+VOLUMES = ROOT / "deploy/kustomize-volumes"
+
+
+def test_no_mount_of_what_is_deployed_for_volumes_lies_in_one_that_the_host_shares() -> None:
+    """The runtime would make it on the host, too, once more at each start of the agent."""
+    patch = yaml.safe_load((VOLUMES / "daemonset.yaml").read_text())["spec"]["template"]["spec"]
+    (agent,) = patch["containers"]
+    gone = {one["mountPath"] for one in agent["volumeMounts"] if one.get("$patch") == "delete"}
+    kept = {one["mountPath"]: one for one in agent["volumeMounts"] if one["mountPath"] not in gone}
+    (base,) = _daemon_set()["spec"]["template"]["spec"]["containers"]
+    paths = {one["mountPath"] for one in base["volumeMounts"]} - gone | kept.keys()
+    shared = [path for path, one in kept.items() if one.get("mountPropagation") == "Bidirectional"]
+    assert shared == ["/var/lib/kubelet"]
+    assert not [path for path in paths if path.startswith(f"{shared[0]}/")]
+    assert load(VOLUMES / "config.yaml").volumes
+
+
 @pytest.mark.effects("subprocess")  # pyudev asks ldconfig where libudev is as it is imported
 def test_what_is_deployed_for_the_network_is_installed_as_the_command_line_has_it() -> None:
     (install,) = _network_patch()["initContainers"]
