@@ -41,6 +41,7 @@ from daemon.reload import ConfigFile
 from daemon.streams import Streams
 from daemon.supply import Supply
 from daemon.volume_care import VolumeCare
+from daemon.volume_health import VolumeHealth
 from ringbolt.devices.resource import Resource, ResourceName
 from ringbolt.devices.scan import Scanner
 from ringbolt.network.network import Network
@@ -108,6 +109,7 @@ class Agent:
         self._care = NetworkCare(self._network, options.run_dir, self._metrics.network)
         places = Places(options.run_dir, options.state_dir, options.kubelet_dir)
         self._volumes = VolumeCare(places)
+        self._health = VolumeHealth(self._volumes.room, self._metrics.volumes)
         doors = {
             Kind.CNI: open_cni_door(self._network),
             Kind.FLEXVOLUME: open_volume_door(self._volumes),
@@ -137,6 +139,7 @@ class Agent:
                 self._endless(self._care.run(), "pods' networks"),
                 self._endless(self._keeper.run(), "what was installed"),
                 self._endless(self._volumes.run(), "pods' volumes"),
+                self._endless(self._health.run(), "the volumes' health"),
             ]
             for route in self._routes.values():  # also of resources that are configured no more
                 unlink_leftovers(route.directory)

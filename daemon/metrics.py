@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from daemon.network_metrics import NetworkMetrics
+from daemon.volume_metrics import VolumeMetrics
 
 _SECONDS = (0.0005, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 
@@ -55,6 +56,7 @@ class Metrics:
             registry=registry,
         )
         self.network = NetworkMetrics(registry)
+        self.volumes = VolumeMetrics(registry)
 
     def list_sent(self, resource: str, healthy: int, unhealthy: int) -> None:
         """A stream has taken a list."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ringbolt.volumes import guard, standing
 from ringbolt.volumes.backend import Ask, Backend, Copying
@@ -36,6 +37,7 @@ from ringbolt.volumes.records import Records
 from ringbolt.volumes.revival import Revival
 from ringbolt.volumes.servers import Server
 from ringbolt.volumes.spec import Kind
+from ringbolt.volumes.restoration import Restoration
 from ringbolt.volumes.staging import Staging
 from ringbolt.volumes.status import list_volumes
 from ringbolt.volumes.volume import (
@@ -48,6 +50,9 @@ from ringbolt.volumes.volume import (
     parse_id,
 )
 from ringbolt.volumes.wellformed import check_name
+
+if TYPE_CHECKING:
+    from ringbolt.volumes.watch import VolumeWatch
 
 
 class Volumes:
@@ -254,6 +259,20 @@ class Volumes:
         Raises OSError.
         """
         return Examination(self._ground).run()
+
+    def watch(self) -> "VolumeWatch":
+        """What hears that a look is due, in this thread's mount namespace. Raises OSError."""
+        from ringbolt.volumes.watch import VolumeWatch  # noqa: PLC0415 - only an agent hears
+
+        return VolumeWatch(self._ground)
+
+    def restore(self, target: Path, deadline: Deadline) -> bool:
+        """Mount again what somebody unmounted while its pod lives; False: there is no need.
+
+        Raises RefusedError: it would not be safe; and what `publish` does.
+        """
+        restoration = Restoration(self._ground, self._staging, self._publisher)
+        return restoration.restore(target, deadline)
 
     def _clear(self, target: Path, *, remove: bool) -> standing.Unmounted:
         places = self._ground.places
