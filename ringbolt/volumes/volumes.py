@@ -34,10 +34,10 @@ from ringbolt.volumes.policy import Policy
 from ringbolt.volumes.publication import Publisher
 from ringbolt.volumes.reconciliation import Reconciliation
 from ringbolt.volumes.records import Records
+from ringbolt.volumes.restoration import Restoration
 from ringbolt.volumes.revival import Revival
 from ringbolt.volumes.servers import Server
 from ringbolt.volumes.spec import Kind
-from ringbolt.volumes.restoration import Restoration
 from ringbolt.volumes.staging import Staging
 from ringbolt.volumes.status import list_volumes
 from ringbolt.volumes.volume import (
