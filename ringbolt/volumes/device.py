@@ -28,7 +28,7 @@ from ringbolt.volumes.errors import (
 from ringbolt.volumes.filesystem import SAFE_OPTIONS, open_filesystem
 from ringbolt.volumes.filesystem_check import CheckPolicy, check_filesystem
 from ringbolt.volumes.format import Wanted, ensure_filesystem
-from ringbolt.volumes.grow import grow_mounted, grow_unmounted
+from ringbolt.volumes.grow import grow_mounted, grow_unmounted, is_growable
 from ringbolt.volumes.held import Held, hold, identify
 from ringbolt.volumes.mounts import Mounts, Root
 from ringbolt.volumes.outcome import Created
@@ -204,7 +204,8 @@ class DeviceBackend:
         check_filesystem(held, found, self._check, ask.deadline)
         if grow_unmounted(held, found, ask.deadline):
             return replace(found, size=held.size), False
-        return found, held.size - found.size >= _SLACK
+        larger = held.size - found.size >= _SLACK
+        return found, larger and is_growable(found.fs_type, held.size)
 
 
 def _raw(one: Candidate) -> int:

@@ -24,13 +24,28 @@ from ringbolt.volumes.superblock import Superblock
 _E2FSCK_FOUND_NOTHING_BAD = frozenset({0, 1})
 _PERMISSION = frozenset({errno.EPERM, errno.EACCES})
 _BUSY = frozenset({errno.EBUSY, errno.EAGAIN})
+_BTRFS_LEAST = 256 << 20
+"""What the kernel makes of a btrfs at least (fs/btrfs/ioctl.c, btrfs_ioctl_resize)."""
+
+
+def require_growable(fs_type: FsType, size: int) -> None:
+    """Raise InvalidError where a file system of this type never grows to `size` bytes."""
+    if not is_growable(fs_type, size):
+        raise InvalidError(
+            f"btrfs grows to {_BTRFS_LEAST >> 20} MiB or more, not to {size} bytes: ask for more"
+        )
+
+
+def is_growable(fs_type: FsType, size: int) -> bool:
+    """Whether a file system of this type may be given `size` bytes once it is made."""
+    return fs_type is not FsType.BTRFS or size >= _BTRFS_LEAST
 
 
 def grow_mounted(fd: int, fs_type: FsType, device_size: int) -> None:
     """Let the mounted file system that `fd` lies on have `device_size` bytes, its device's.
 
     Content where it has them already. Raises NotAvailableError (a capability is missing),
-    BusyError, OSError.
+    InvalidError (that is too little for it), BusyError, OSError.
     """
     try:
         _grow(fd, fs_type, device_size)
@@ -57,6 +72,7 @@ def _grow(fd: int, fs_type: FsType, device_size: int) -> None:
             if (blocks := device_size // layout.block_size) > layout.data_blocks:
                 xfs.grow(fd, blocks)
         case FsType.BTRFS:
+            require_growable(fs_type, device_size)
             btrfs.resize(fd)
 
 

@@ -32,7 +32,7 @@ from ringbolt.volumes.errors import (
 from ringbolt.volumes.filesystem import SAFE_OPTIONS, open_filesystem
 from ringbolt.volumes.filesystem_check import CheckPolicy, check_filesystem
 from ringbolt.volumes.format import Wanted, ensure_filesystem
-from ringbolt.volumes.grow import grow_mounted, grow_unmounted
+from ringbolt.volumes.grow import grow_mounted, grow_unmounted, is_growable, require_growable
 from ringbolt.volumes.held import Held, identify
 from ringbolt.volumes.mounts import Root
 from ringbolt.volumes.outcome import Created, Snapshot
@@ -123,6 +123,8 @@ class LoopBackend:
             image = self._open(volume)
             opened.callback(os.close, image)
             wanted = -(-size // _SECTOR) * _SECTOR
+            if not volume.block and wanted > os.fstat(image).st_size:
+                require_growable(spec.fs_type, wanted)
             backing_file.grow(image, wanted, preallocate=spec.preallocate)
             has = os.fstat(image).st_size
             if (number := _find(image)) is not None:
@@ -224,8 +226,9 @@ class LoopBackend:
         if found is None or ask.volume.readonly:
             return False
         check_filesystem(held, found, self._check, ask.deadline)
-        grown = grow_unmounted(held, found, ask.deadline)
-        return not grown and held.size - found.size >= _WORTHWHILE
+        if grow_unmounted(held, found, ask.deadline):
+            return False
+        return held.size - found.size >= _WORTHWHILE and is_growable(found.fs_type, held.size)
 
     def _has_room(self, volume: Volume, image: int) -> bool:
         """Whether the file is larger than its file system."""

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from ringbolt.linux import loop, mount
-from ringbolt.volumes.errors import BusyError, ConflictError, FullError, MismatchError
+from ringbolt.volumes.errors import (
+    BusyError,
+    ConflictError,
+    FullError,
+    InvalidError,
+    MismatchError,
+)
 from ringbolt.volumes.spec import FsType, Loop
 from ringbolt.volumes.volume import Volume
 from tests.kernel.volumes_lab import TENANT, VolumeLab, soon, volume, volume_lab
@@ -209,6 +215,23 @@ def test_a_volume_grows_before_its_next_mount_and_xfs_and_btrfs_under_their_user
     assert lab.room.stats(target).bytes_total > before + 48 * MIB
     assert (target / "file").read_text() == "kept"
     assert lab.room.expand(wanted, TENANT, MIB, soon()) == size + 160 * MIB
+    lab.unpublish(target)
+
+
+def test_a_btrfs_too_small_to_grow_stays_as_it_is_and_can_be_mounted(
+    lab: VolumeLab, need_program: Callable[[str, str], str]
+) -> None:
+    need_program(*PROGRAMS[FsType.BTRFS])
+    wanted, target = volume(Loop("data", 128 * MIB, fs_type=FsType.BTRFS)), lab.target("data")
+    lab.publish(wanted, target)
+    with pytest.raises(InvalidError, match="256 MiB or more"):
+        lab.room.expand(wanted, TENANT, 200 * MIB, soon())
+    assert image(lab).stat().st_size == 128 * MIB
+    lab.unpublish(target)
+    os.truncate(image(lab), 200 * MIB)
+    lab.publish(wanted, target)
+    assert lab.room.expand(wanted, TENANT, 300 * MIB, soon()) == 300 * MIB
+    assert lab.room.stats(target).bytes_total == 300 * MIB
     lab.unpublish(target)
 
 
