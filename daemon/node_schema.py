@@ -52,6 +52,7 @@ def read_volumes(fields: Fields) -> VolumeOptions:
     return VolumeOptions(
         roots=fields.scalars("roots", _parse_root),
         allow=fields.sections("allow", _read_rule),
+        subvolumes=fields.scalar("subvolumes", _parse_root, None),
         helpers=fields.sections("helpers", _read_helper),
     )
 
@@ -72,6 +73,7 @@ def _read_rule(fields: Fields) -> VolumeRule:
         options=fields.scalars("options", _parse_option),
         read_only=fields.scalar("readOnly", parse_flag, default=False),
         trusted=fields.scalar("trusted", parse_flag, default=False),
+        devices=fields.scalars("devices", _parse_device) or ("*",),
     )
 
 
@@ -103,6 +105,13 @@ def _parse_option(text: str) -> str:
         return text
     hint = "write one mount option or a glob of it, such as data=journal or cache=*"
     raise ScalarError(f"{shown(text)} is no mount option", hint)
+
+
+def _parse_device(text: str) -> str:
+    if re.fullmatch(r"\*|(serial|wwn|id|path|partuuid|selector)=.+", text):
+        return text
+    hint = "write what it is named by and a glob, such as serial=WD-*"
+    raise ScalarError(f"{shown(text)} names no device", hint)
 
 
 def _parse_namespace(text: str) -> str:

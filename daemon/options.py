@@ -38,7 +38,8 @@ class VolumeKind(enum.Enum):
 class VolumeRule:
     """One of `volumes.allow`; sizes in bytes, None is no limit.
 
-    `options` are globs over mount options beside the harmless ones; `trusted` allows `suid`, `dev`.
+    `options` are globs over mount options beside the harmless ones; `trusted` allows `suid`, `dev`;
+    `devices` are globs over what device volumes are named by: `serial=WD-*`.
     """
 
     kinds: tuple[VolumeKind, ...]
@@ -47,6 +48,7 @@ class VolumeRule:
     options: tuple[str, ...] = ()
     read_only: bool = False
     trusted: bool = False
+    devices: tuple[str, ...] = ("*",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,14 @@ class VolumeHelper:
 
 @dataclass(frozen=True, slots=True)
 class VolumeOptions:
-    """`volumes:`; without rules nothing is allowed."""
+    """`volumes:`; without rules nothing is allowed.
+
+    `subvolumes` is a directory on a btrfs, None is one in the state directory.
+    """
 
     roots: tuple[str, ...] = ()
     allow: tuple[VolumeRule, ...] = ()
+    subvolumes: str | None = None
     helpers: tuple[VolumeHelper, ...] = ()
 
 

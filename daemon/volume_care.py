@@ -46,7 +46,8 @@ class VolumeCare:
 
     def adopt(self, options: VolumeOptions | None) -> None:
         """Allow what the configuration does from now on; what is mounted stays."""
-        self._setting = Setting(self._setting.places, volume_policy(options))
+        subvolumes = options.subvolumes if options else None
+        self._setting = Setting(self._setting.places, volume_policy(options), subvolumes)
         with self._turn:
             if self._opened:
                 self._opened.adopt(self._setting.policy, all_kinds(self._setting, self._find))

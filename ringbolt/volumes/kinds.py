@@ -1,5 +1,7 @@
 """All kinds of volumes there are, as the one table that `Volumes` is opened with."""
 
+from pathlib import Path
+
 from ringbolt.volumes.backend import Backend
 from ringbolt.volumes.cifs import CifsBackend
 from ringbolt.volumes.device import DeviceBackend, Finder
@@ -18,11 +20,12 @@ from ringbolt.volumes.volumes import Volumes
 def all_kinds(setting: Setting, find: Finder | None = None) -> tuple[Backend, ...]:
     """One backend for each kind; `find` finds block devices by their names."""
     places, roots = setting.places, setting.policy.roots
+    subvolumes = setting.subvolumes or places.state_dir / "volumes" / "subvolume"
     return (
         TmpfsBackend(),
         DirectoryBackend(roots),
         LoopBackend(places.state_dir),
-        SubvolumeBackend(places.state_dir / "volumes" / "subvolume"),
+        SubvolumeBackend(Path(subvolumes)),
         DeviceBackend(find, places.state_dir),
         ImageBackend(roots, places.run_dir),
         OverlayBackend(roots, places.run_dir, places.state_dir),

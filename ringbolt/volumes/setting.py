@@ -21,10 +21,14 @@ _NAME = "volumes/setting.json"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where everything lies, and who may have what."""
+    """Where everything lies, and who may have what.
+
+    `subvolumes` is a directory on a btrfs, None is one in the state directory.
+    """
 
     places: Places
     policy: Policy
+    subvolumes: str | None = None
 
 
 def write_setting(setting: Setting) -> None:
@@ -33,6 +37,7 @@ def write_setting(setting: Setting) -> None:
     text = {
         "state_dir": str(places.state_dir),
         "kubelet_dir": str(places.kubelet_dir),
+        "subvolumes": setting.subvolumes,
         "roots": policy.roots,
         "rules": [
             {
@@ -73,7 +78,8 @@ def read_setting(run_dir: Path) -> Setting:
         places = Places(run_dir, Path(found["state_dir"]), Path(found["kubelet_dir"]))
         rules = tuple(_to_rule(one) for one in found["rules"])
         helpers = tuple(_to_helper(one) for one in found["helpers"])
-        return Setting(places, Policy(tuple(found["roots"]), rules, helpers))
+        policy = Policy(tuple(found["roots"]), rules, helpers)
+        return Setting(places, policy, found["subvolumes"])
     except FileNotFoundError:
         raise NotAvailableError(
             f"{path} is missing: since this node started no agent has run with this directory"

@@ -15,6 +15,7 @@ volumes:
   allow:
     - {namespaces: [team-*], kinds: [tmpfs, loop], max_size: 1Gi, options: ["data=*"]}
     - {kinds: dir, readOnly: true, trusted: true}
+    - {kinds: device, devices: ["serial=WD-*"]}
   helpers:
     - name: sshfs
       argv: [sshfs, "{source}", "{target}", -o, "password_stdin,allow_other"]
@@ -33,6 +34,7 @@ def test_rules_arrive_whole() -> None:
         (
             Rule(frozenset({Kind.TMPFS, Kind.LOOP}), ("team-*",), 1 << 30, ("data=*",)),
             Rule(frozenset({Kind.DIRECTORY}), readonly=True, trusted=True),
+            Rule(frozenset({Kind.DEVICE}), devices=("serial=WD-*",)),
         ),
         (
             Helper(
