@@ -115,7 +115,9 @@ def plan_network(settings: Settings) -> str:
             lines += [
                 f"add rule {TABLE} {chain} {word} daddr {one} return" for one in near.split(", ")
             ]
-            lines.append(f"add rule {TABLE} {chain} {word} saddr {{ {here} }} masquerade")
+    if settings.masquerade:
+        # By what leads to the chain, not by today's subnets: pods of earlier ones may run still.
+        lines.append(f"add rule {TABLE} {chain} masquerade")
     return "\n".join(lines) + "\n"
 
 

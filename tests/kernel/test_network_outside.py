@@ -13,7 +13,7 @@ import pytest
 
 from ringbolt.network.attachment import Given, PodAddress, PortMapping, Protocol, Repaired
 from ringbolt.network.errors import ConflictError
-from ringbolt.network.settings import Mode, Settings
+from ringbolt.network.settings import Mode, Range, Settings
 from tests.kernel.network_lab import (
     SETTINGS,
     Pod,
@@ -74,6 +74,17 @@ def test_pods_leave_with_the_nodes_address_and_stay_themselves_inside(
             assert dial(a, "2001:db8::2", 80) == "2001:db8::1"
             assert dial(a, "10.88.0.3", 80) == "10.88.0.2"
             assert dial(a, "fd00:88::3", 80) == "fd00:88::2"
+
+
+def test_pods_of_an_earlier_range_leave_with_the_nodes_address_still(tmp_path: Path) -> None:
+    later = replace(ROUTED, ranges=((Range(ipaddress.ip_network("10.87.0.0/24")),),))
+    with network(tmp_path) as room, outside() as world, pods("a", "b") as (a, b):
+        room.add(attach(a, ROUTED))
+        room.add(attach(b, later))
+        with serving(world, 80):
+            assert dial(b, "192.0.2.2", 80) == "192.0.2.1"
+            assert dial(a, "192.0.2.2", 80) == "192.0.2.1"
+            assert dial(a, "2001:db8::2", 80) == "2001:db8::1"
 
 
 def test_what_is_exempt_sees_the_pod(tmp_path: Path) -> None:
