@@ -109,7 +109,7 @@ class Agent:
         self._care = NetworkCare(self._network, options.run_dir, self._metrics.network)
         places = Places(options.run_dir, options.state_dir, options.kubelet_dir)
         self._volumes = VolumeCare(places)
-        self._health = VolumeHealth(self._volumes.room, self._metrics.volumes)
+        self._health = VolumeHealth(self._volumes.room, self._metrics.volume_health)
         doors = {
             Kind.CNI: open_cni_door(self._network),
             Kind.FLEXVOLUME: open_volume_door(self._volumes),

@@ -56,7 +56,7 @@ class Metrics:
             registry=registry,
         )
         self.network = NetworkMetrics(registry)
-        self.volumes = VolumeMetrics(registry)
+        self.volume_health = VolumeMetrics(registry)
 
     def list_sent(self, resource: str, healthy: int, unhealthy: int) -> None:
         """A stream has taken a list."""
