@@ -192,6 +192,9 @@ def _node(folder: Path, program: Path) -> Generator[_Node]:
             mount.bind(str(kubelet), str(kubelet))
             mount.set_propagation(str(kubelet), mount.MS_SHARED)
             undo.callback(mount.umount, str(kubelet), mount.MNT_DETACH)
+            (folder / "run").mkdir()
+            mount.mount("run", str(folder / "run"), "tmpfs")  # as /run is
+            undo.callback(mount.umount, str(folder / "run"), mount.MNT_DETACH)
             process = undo.enter_context(node.process(folder, _CONFIGURATION))
             shutil.copy(program, driver)
             sides = (Driver(driver, pods, socket), Driver(_SCRIPT, pods, socket))

@@ -38,14 +38,15 @@ class Places:
 
     def relative(self, target: Path) -> str:
         """A target relative to the kubelet's directory. Raises InvalidError: not for targets."""
-        for root in (str(self.kubelet_dir), self.kubelet_root):
-            prefix = root.rstrip("/") + "/"
-            if str(target).startswith(prefix):
-                relative = str(target)[len(prefix) :]
-                check_relative(relative)
-                if f"{relative}/".startswith(f"{_OURS}/"):
-                    raise InvalidError(f"{target} is where volumes are staged, and no target")
-                return relative
+        prefix = f"{self.kubelet_dir}".rstrip("/") + "/"
+        if not str(target).startswith(prefix):  # a kubelet seldom calls it by another name
+            prefix = self.kubelet_root.rstrip("/") + "/"
+        if str(target).startswith(prefix):
+            relative = str(target)[len(prefix) :]
+            check_relative(relative)
+            if f"{relative}/".startswith(f"{_OURS}/"):
+                raise InvalidError(f"{target} is where volumes are staged, and no target")
+            return relative
         raise InvalidError(f"{target} is not below the kubelet's directory {self.kubelet_dir}")
 
     def plain(self, target: Path) -> Path:

@@ -140,7 +140,7 @@ def _write(path: Path, text: dict[str, Any]) -> None:
     fd = os.open(aside, flags, 0o600)
     try:
         with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
-            json.dump(text, file, ensure_ascii=False)
+            file.write(json.dumps(text, ensure_ascii=False))  # json.dump takes twice as long
         aside.rename(path)
     except OSError:
         aside.unlink(missing_ok=True)

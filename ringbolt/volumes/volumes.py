@@ -37,7 +37,7 @@ from ringbolt.volumes.records import Records
 from ringbolt.volumes.restoration import Restoration
 from ringbolt.volumes.revival import Revival
 from ringbolt.volumes.servers import Server
-from ringbolt.volumes.spec import Kind
+from ringbolt.volumes.spec import Kind, is_ephemeral
 from ringbolt.volumes.staging import Staging
 from ringbolt.volumes.status import list_volumes
 from ringbolt.volumes.volume import (
@@ -87,9 +87,12 @@ class Volumes:
         Raises what `validate` does, FullError, MismatchError, NotFoundError, TryAgainError.
         """
         grant = self._ground.grant(volume, tenant, secrets)
+        backend = self._ground.backend(volume.kind)
+        ask = Ask(grant.volume, deadline, secrets, grant.options, grant.max_size)
+        if is_ephemeral(volume.spec):
+            return backend.create(ask)  # nothing lasts of it that two calls could make
         with self._ground.alone(grant.volume.id, "create", deadline):
-            ask = Ask(grant.volume, deadline, secrets, grant.options, grant.max_size)
-            return self._ground.backend(volume.kind).create(ask)
+            return backend.create(ask)
 
     def delete(self, volume: Volume, deadline: Deadline) -> bool:
         """Delete its data, and nothing else ever does; False: there was none.
