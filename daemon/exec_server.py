@@ -189,9 +189,9 @@ class ExecServer:
         if not self._count():
             exec_socket.send(connection, frame.encode_refusal("too many calls wait"))
             return
-        received = exec_socket.Received()
+        received = exec_socket.Received(self._reserve)
         try:
-            whole = received.receive_now(connection, budget=BYTES_MAX - self._bytes)
+            whole = received.receive_now(connection)
             if not whole:
                 self._loop.call_soon_threadsafe(self._wait_for, connection, received)
                 return
@@ -211,6 +211,13 @@ class ExecServer:
             self._calls += room
             return room
 
+    def _reserve(self, size: int) -> None:
+        """Count the bytes of a frame that comes. Raises FrameError where there is no room."""
+        with self._turn:
+            if self._bytes + size > BYTES_MAX:
+                raise frame.FrameError(f"no room for {size} bytes beside the calls that wait")
+            self._bytes += size
+
     def _wait_for(self, connection: socket.socket, received: exec_socket.Received) -> None:
         task = self._loop.create_task(self._receive(connection, received))
         self._tasks.add(task)
@@ -220,7 +227,7 @@ class ExecServer:
         """Wait for a frame that comes in pieces, and have it served by a thread of its own."""
         try:
             async with asyncio.timeout(RECEIVE_S):
-                await received.receive(connection, budget=BYTES_MAX - self._bytes)
+                await received.receive(connection)
             exchange = self._read(connection, received)
         except (frame.FrameError, EOFError, OSError, TimeoutError) as error:
             reason = str(error) or "the frame did not come in time"
@@ -235,10 +242,7 @@ class ExecServer:
         call = frame.parse_call(bytes(received.data))
         if call.kind not in self._doors:
             raise frame.FrameError(f"{call.kind.name} calls are not served")
-        size = len(received.data)
-        with self._turn:
-            self._bytes += size
-        return Exchange(connection, call, received.take(), size)
+        return Exchange(connection, call, received.take(), received.reserved)
 
     def _turn_away(
         self, connection: socket.socket, received: exec_socket.Received, reason: str
@@ -246,7 +250,7 @@ class ExecServer:
         _log.warning("a call was refused", reason=reason)
         received.close()
         exec_socket.send(connection, frame.encode_refusal(reason))
-        self._forget(0)
+        self._forget(received.reserved)
 
     def _have_served(self, exchange: Exchange) -> None:
         plan = treatment(exchange.call)

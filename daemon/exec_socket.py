@@ -5,6 +5,7 @@ import asyncio
 import os
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,8 +82,14 @@ def send(connection: socket.socket, data: bytes) -> bool:
 
 @dataclass
 class Received:
-    """A frame on its way in. Owns the descriptors that came with it until `take` gives one away."""
+    """A frame on its way in. Owns the descriptors that came with it until `take` gives one away.
 
+    `reserve` is asked once, as soon as the frame's size is known, and raises FrameError where there
+    is no room for it; `reserved` are the bytes that it granted.
+    """
+
+    reserve: Callable[[int], None]
+    reserved: int = 0
     data: bytearray = field(default_factory=bytearray)
     descriptors: list[int] = field(default_factory=list[int])
 
@@ -97,7 +104,7 @@ class Received:
         while self.descriptors:
             os.close(self.descriptors.pop())
 
-    def receive_now(self, connection: socket.socket, *, budget: int) -> bool:
+    def receive_now(self, connection: socket.socket) -> bool:
         """Read a frame that comes at once and in one piece, as nearly all do; whether it did.
 
         Raises FrameError, OSError, EOFError.
@@ -111,21 +118,20 @@ class Received:
             connection.settimeout(0)
         if len(self.data) < frame.HEADER.size:
             return False
-        return len(self.data) >= self._size(budget)
+        return len(self.data) >= self._size()
 
-    async def receive(self, connection: socket.socket, *, budget: int) -> None:
-        """Read the rest of one frame of at most `budget` bytes.
-
-        Raises FrameError, OSError, EOFError.
-        """
+    async def receive(self, connection: socket.socket) -> None:
+        """Read the rest of one frame. Raises FrameError, OSError, EOFError."""
         await self._fill(connection, frame.HEADER.size)
-        await self._fill(connection, self._size(budget))
+        await self._fill(connection, self._size())
 
-    def _size(self, budget: int) -> int:
-        header = frame.parse_header(bytes(self.data[: frame.HEADER.size]))
-        if header.length > budget:
-            raise frame.FrameError(f"no room for {header.length} bytes beside the calls that wait")
-        return frame.HEADER.size + header.length
+    def _size(self) -> int:
+        if not self.reserved:
+            header = frame.parse_header(bytes(self.data[: frame.HEADER.size]))
+            size = frame.HEADER.size + header.length
+            self.reserve(size)
+            self.reserved = size
+        return self.reserved
 
     async def _fill(self, connection: socket.socket, size: int) -> None:
         while len(self.data) < size:

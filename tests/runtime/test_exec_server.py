@@ -248,6 +248,22 @@ async def test_what_is_no_call_is_refused_and_harms_nobody(
         assert frame.parse_answer(good) == Answer(0, b"")
 
 
+async def test_a_frame_takes_room_from_its_header_on(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exec_server, "BYTES_MAX", len(GOOD) + 5)
+    async with serving(launcher, RecordingDoor()) as server:
+        with socket.socket(socket.AF_UNIX) as slow:
+            slow.connect(str(launcher.socket))
+            slow.sendall(GOOD[:20])
+            await until(lambda: server._bytes > 0)
+            told = await asyncio.to_thread(exchange, launcher.socket, (GOOD,))
+            assert "no room" in str(frame.parse_answer(told))
+        await until(lambda: not server.calls)
+        told = await asyncio.to_thread(exchange, launcher.socket, (GOOD,))
+        assert frame.parse_answer(told) == Answer(0, b"")
+
+
 async def test_a_caller_that_hangs_up_within_its_frame_leaves_nothing(
     launcher: Launcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +275,7 @@ async def test_a_caller_that_hangs_up_within_its_frame_leaves_nothing(
                 if cut:
                     socket.send_fds(caller, [GOOD[:cut]], [caller.fileno()] * 3)
         await until(lambda: not server.calls)
+        assert server._bytes == 0
 
 
 async def test_spooled_dels_are_made_at_the_start(launcher: Launcher) -> None:
