@@ -1,7 +1,7 @@
 """What tests of the volume room share: its directories, a kubelet's shared mount, asks."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ringbolt.linux import mount
@@ -29,7 +29,7 @@ class VolumeLab:
     places: Places
     root: Path
     room: Volumes
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
 
     def target(self, name: str, pod: str = "0a1b") -> Path:
         """Where a kubelet wants a pod's volume, made as it makes it."""
