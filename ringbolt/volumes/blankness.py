@@ -34,7 +34,7 @@ def prove_blank(held: Held) -> Blank:
 
     Raises NotBlankError, which says what was found and where, or what could not be read.
     """
-    return _prove(held, _places(held.size), excused=None)
+    return _prove(held, places_of(held.size), excused=None)
 
 
 def prove_unfinished(held: Held, fs_type: FsType) -> Blank:
@@ -68,7 +68,7 @@ _ADVICE = (
 )
 
 
-def _places(size: int) -> Iterator[tuple[int, int]]:
+def places_of(size: int) -> Iterator[tuple[int, int]]:
     """(offset, length) of all that must hold zeros."""
     head, tail = min(size, MIB), max(size - MIB, 0)
     for begin, end in ((0, head), (max(head, tail), size)):

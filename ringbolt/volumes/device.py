@@ -116,7 +116,7 @@ class DeviceBackend:
             opened.callback(os.close, tree)
             _require_mounted(tree, one, superblock)
             if grows and not volume.readonly:
-                _fill(tree, superblock.fs_type, block.size(device))
+                fill(tree, superblock.fs_type, block.size(device))
             return os.dup(tree)
 
     def expand(self, ask: Ask, size: int, fd: int | None) -> int:
@@ -132,7 +132,7 @@ class DeviceBackend:
         if fd is not None and not ask.volume.block:
             found = next(iter(block.live_superblocks(one.number)), "")
             if found in {fs_type.value for fs_type in FsType}:
-                _fill(fd, FsType(found), has)
+                fill(fd, FsType(found), has)
         return has
 
     def holds(self, volume: Volume, point: MountPoint, root: Root) -> bool:
@@ -259,7 +259,8 @@ def _require_mounted(tree: int, one: Candidate, found: Superblock) -> None:
         raise MismatchError(f"{one.node} became another device while it was mounted: try again")
 
 
-def _fill(mounted: int, fs_type: FsType, size: int) -> None:
+def fill(mounted: int, fs_type: FsType, size: int) -> None:
+    """Let a mounted file system have all `size` bytes of its device. Raises as `grow_mounted`."""
     root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=mounted)
     try:
         grow_mounted(root, fs_type, size)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from ringbolt.volumes.backend import Backend
 from ringbolt.volumes.cifs import CifsBackend
-from ringbolt.volumes.device import DeviceBackend, Finder
+from ringbolt.volumes.device import Finder
 from ringbolt.volumes.directory import DirectoryBackend
+from ringbolt.volumes.encrypted import EncryptedDeviceBackend, EncryptedLoopBackend
 from ringbolt.volumes.fuse import FuseBackend
 from ringbolt.volumes.image import ImageBackend
-from ringbolt.volumes.loop_image import LoopBackend
 from ringbolt.volumes.nfs import NfsBackend
 from ringbolt.volumes.overlay import OverlayBackend
 from ringbolt.volumes.setting import Setting
@@ -24,9 +24,9 @@ def all_kinds(setting: Setting, find: Finder | None = None) -> tuple[Backend, ..
     return (
         TmpfsBackend(),
         DirectoryBackend(roots),
-        LoopBackend(places.state_dir),
+        EncryptedLoopBackend(places.state_dir),
         SubvolumeBackend(Path(subvolumes)),
-        DeviceBackend(find, places.state_dir),
+        EncryptedDeviceBackend(find, places.state_dir),
         ImageBackend(roots, places.run_dir),
         OverlayBackend(roots, places.run_dir, places.state_dir),
         NfsBackend(places),
