@@ -14,6 +14,7 @@ from cni import door as cni_door
 from daemon import frame
 from daemon.network_metrics import NetworkMetrics
 from daemon.spool import container_key
+from flexvolume import answer as volume_answer
 from flexvolume import call as volume_call
 from flexvolume import door as volume_door
 from ringbolt.volumes.deadline import Deadline
@@ -87,6 +88,17 @@ def measured(door: Door, metrics: NetworkMetrics) -> Door:
         return outcome
 
     return serve
+
+
+def refusal(call: frame.Call, reason: str) -> bytes:
+    """What a caller is told whose call is not tried, or not waited for.
+
+    A kubelet gets the reason in its own words; a runtime's launcher does what the contract wants.
+    """
+    if call.kind is frame.Kind.FLEXVOLUME:
+        told = volume_answer.encode(volume_answer.Outcome.TRY_AGAIN, reason)
+        return frame.encode_answer(frame.Answer(0, told))
+    return frame.encode_refusal(reason)
 
 
 def _measure(call: frame.Call, outcome: Outcome) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import threading
 from time import monotonic
 
 from daemon import exec_socket, frame
-from daemon.exec_door import Outcome
+from daemon.exec_door import Outcome, refusal
 from daemon.lean import structlog
 from flexvolume.door import target_of
 
@@ -44,7 +44,7 @@ class Exchange:
 
     def refuse(self, reason: str) -> None:
         """Tell the caller that its call is not tried, or not waited for, and log it."""
-        if not self.answer(frame.encode_refusal(reason)):
+        if not self.answer(refusal(self.call, reason)):
             return
         _log.warning("exec call refused", reason=reason, **named(self.call))
 

@@ -200,9 +200,16 @@ class ExecServer:
             self._turn_away(connection, received, str(error))
             return
         if exchange.call.kind is Kind.FLEXVOLUME:  # it may hang, and this thread takes calls
-            threading.Thread(target=self._have_served, args=(exchange,), daemon=True).start()
+            self._have_served_apart(exchange)
         else:
             self._have_served(exchange)
+
+    def _have_served_apart(self, exchange: Exchange) -> None:
+        try:
+            threading.Thread(target=self._have_served, args=(exchange,), daemon=True).start()
+        except RuntimeError as error:  # the system has no thread left
+            exchange.refuse(str(error))
+            self._end(exchange)
 
     def _count(self) -> bool:
         """Count one call more, unless there are too many."""
@@ -236,7 +243,7 @@ class ExecServer:
             self._turn_away(connection, received, "the agent ends")
             raise
         else:
-            threading.Thread(target=self._have_served, args=(exchange,), daemon=True).start()
+            self._have_served_apart(exchange)
 
     def _read(self, connection: socket.socket, received: exec_socket.Received) -> Exchange:
         call = frame.parse_call(bytes(received.data))

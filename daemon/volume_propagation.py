@@ -42,10 +42,10 @@ def _covers(target: str, folder: str) -> bool:
 
 
 def _is_apart(mounts: Iterable[MountPoint]) -> bool:
-    """Whether this is not the first process's mount namespace, as far as that can be seen."""
+    """Whether this is not the first process's mount namespace; what may not look there is so."""
     if any(one.target == "/" and one.fstype == "overlay" for one in mounts):
         return True
     try:
         return not Path("/proc/self/ns/mnt").samefile("/proc/1/ns/mnt")
-    except OSError:
-        return False
+    except PermissionError:
+        return True

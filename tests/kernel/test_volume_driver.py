@@ -3,15 +3,19 @@
 import fcntl
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 
+from daemon import volume_propagation
+from ringbolt.linux import mount as mounting
 from tests.kernel.driver_lab import Driver, agent, install, log_lines, prepared
-from tests.kernel.launcher_lab import build
+from tests.kernel.launcher_lab import HANGS_S, build
 
 pytestmark = pytest.mark.root
 
@@ -184,6 +188,53 @@ def test_the_largest_argument_that_linux_hands_over_is_served(node: Path, launch
         assert driver.unmount("data") == ""
 
 
+def test_another_configuration_is_taken_over_while_volumes_are_mounted(
+    node: Path, launcher: Path
+) -> None:
+    driver = Driver(install(node, launcher), node)
+    config = (node / "config.yaml").read_text()
+    with agent(node) as process:
+        assert driver.mount("kept", kind="tmpfs") == ""
+        (node / "config.yaml").write_text(config.replace("tmpfs, dir, loop", "loop"))
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "no rule" in driver.mount("more", kind="tmpfs"))
+        assert "no rule" in driver.mount("kept", kind="tmpfs")
+        assert driver.unmount("kept") == ""
+
+
+def test_what_a_killed_agent_left_is_put_right_with_a_line_each(node: Path, launcher: Path) -> None:
+    driver = Driver(install(node, launcher), node)
+    with agent(node) as process:
+        assert driver.mount("data", kind="loop", name="data", size="32Mi") == ""
+        process.kill()
+        process.wait()
+    mounting.umount(str(driver.target("data")))
+    (driver.run_dir / "agent.sock").unlink()
+    with agent(node):
+        wait_for(lambda: driver.mounts() == [])
+    lines = [line for line in log_lines(node) if line["event"].startswith("volume: ")]
+    assert [(line["event"], line.get("volume_id", "")) for line in lines] == [
+        ("volume: guard taken off", ""),
+        ("volume: record dropped", ""),
+        ("volume: unstaged", "loop.default.data"),
+    ]
+    driver.target("data").rmdir()
+
+
+def test_mounts_that_nobody_else_sees_are_told_of(node: Path) -> None:
+    kubelet = node / "kubelet"
+    assert volume_propagation.find_lack(kubelet) == ""
+    mounting.set_propagation(str(kubelet), mounting.MS_PRIVATE)
+    assert "is seen by the agent alone" in volume_propagation.find_lack(kubelet)
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    end = monotonic() + HANGS_S
+    while not holds():
+        assert monotonic() < end
+        sleep(0.05)
+
+
 def test_calls_of_one_target_wait_for_each_other_and_for_no_other(
     node: Path, launcher: Path
 ) -> None:
@@ -207,7 +258,7 @@ def test_calls_of_one_target_wait_for_each_other_and_for_no_other(
         answers = [one.communicate()[0] for one in waiting]
     told = sorted(answer.decode() for answer in answers)
     assert told[-3:] == ['{"status":"Success"}\n'] * 3, "one at work, two behind it"
-    assert all("takes no call now" in answer for answer in told[:-3])
+    assert all("one like it has not ended yet" in answer for answer in told[:-3])
     assert driver.mounts() == []
 
 
