@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ringbolt.linux import loop
+from ringbolt.linux import loop, mount
 from tests.kernel.driver_lab import Driver, agent, install, prepared
 from tests.kernel.launcher_lab import HANGS_S, ROOT
 from tests.kernel.test_cni_plugin import wait_until
@@ -219,3 +219,43 @@ def test_a_storm_of_pods_while_agents_and_calls_are_killed(node: Path, launcher:
             assert pod.driver.mount(NAME, pod.options) == ""
             pod.check()
             assert pod.driver.unmount(NAME) == ""
+
+
+def test_a_hundred_pods_ask_for_one_volume_at_once(node: Path, launcher: Path) -> None:
+    argv = install(node, launcher)
+    drivers = [Driver(argv, node, f"pod{number}") for number in range(100)]
+    shared = {"kind": "loop", "name": "data", "size": "16Mi"}
+    with agent(node), ThreadPoolExecutor(len(drivers)) as kubelets:
+        assert set(kubelets.map(lambda one: one.mount(NAME, shared), drivers)) == {""}
+        assert len(drivers[0].mounts()) == len(drivers) + 1
+        assert images(node) == {"data": 1}
+        (drivers[0].target(NAME) / "file").write_text("seen by all")
+        seen = {(one.target(NAME) / "file").read_text() for one in drivers}
+        assert seen == {"seen by all"}
+        assert set(kubelets.map(lambda one: one.unmount(NAME), drivers)) == {""}
+        assert drivers[0].mounts() == []
+        assert images(node) == {"data": 0}
+
+
+def test_a_state_directory_that_takes_no_writes_is_told_of_and_nothing_is_left(
+    node: Path, launcher: Path
+) -> None:
+    driver, state = Driver(install(node, launcher), node), str(node / "state")
+    made, new = {"kind": "loop", "name": "made", "size": "8Mi"}, {"kind": "loop", "name": "new"}
+    with agent(node):
+        assert driver.mount(NAME, made) == ""
+        mount.bind(state, state)
+        mount.mount_setattr(state, mount.MOUNT_ATTR_RDONLY)
+        try:
+            told = driver.mount("other", new, size="8Mi")
+            assert "Read-only file system" in told
+            assert driver.mount("memory", kind="tmpfs") == ""
+            assert driver.unmount("memory") == ""
+            assert driver.unmount("other") == ""
+            assert driver.unmount(NAME) == ""
+            assert driver.mounts() == []
+        finally:
+            mount.umount(state)
+        assert driver.mount("other", new, size="8Mi") == ""
+        assert driver.unmount("other") == ""
+        assert images(node) == {"made": 0, "new": 0}
