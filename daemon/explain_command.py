@@ -1,6 +1,6 @@
-"""`ringbolt explain`: which selector matched a device, or which clause failed; what a pod has.
+"""`ringbolt explain`: why a device is served or not, what a pod has, what a volume or path is.
 
-What is said of a device is here, what is said of a pod in `explain_pod`.
+What is said of a device is here, of a pod in `explain_pod`, of volumes in `explain_volume`.
 """
 
 import os
@@ -74,6 +74,56 @@ def pod(which: str, run_dir: Path, cni_conf_dir: Path, output: str) -> None:
         show({"attachments": rows, "lacks": lacks}, output)
         return
     for line in (*(line for row in rows for line in explain_pod.describe(row)), *_notes(lacks)):
+        click.echo(line)
+
+
+@explain.command()
+@click.argument("which", metavar="ID|NAME|NAMESPACE/NAME")
+@RUN_DIR
+@STATE_DIR
+@KUBELET_DIR
+@OUTPUT_TEXT
+def volume(which: str, output: str, **places: Path) -> None:
+    """Explain a volume: where it is mounted, for whom, by which rule, who uses it."""
+    from daemon import explain_volume, volumes_command  # noqa: PLC0415
+    from ringbolt.volumes.paths import Places  # noqa: PLC0415
+    from ringbolt.volumes.tracing import trace_volume  # noqa: PLC0415
+
+    found, ground, lacks = volumes_command.look(Places(**places))
+    asked = explain_volume.find(found, which)
+    if not asked:
+        for line in (*explain_volume.describe_unknown(found, which), *_notes(lacks)):
+            click.echo(line if line.startswith(" ") else f"ringbolt explain: {line}", err=True)
+        sys.exit(1)
+    rows = [explain_volume.explained(trace_volume(ground, one)) for one in asked]
+    if output != "text":
+        show({"volumes": rows, "lacks": lacks}, output)
+        return
+    for line in (*(line for row in rows for line in explain_volume.describe(row)), *_notes(lacks)):
+        click.echo(line)
+
+
+@explain.command()
+@click.argument("which", metavar="PATH")
+@RUN_DIR
+@STATE_DIR
+@KUBELET_DIR
+@OUTPUT_TEXT
+def path(which: str, output: str, **places: Path) -> None:
+    """Explain a path: which mount it lies on, of which volume, for whom."""
+    from daemon import explain_volume, volumes_command  # noqa: PLC0415
+    from ringbolt.volumes.paths import Places  # noqa: PLC0415
+    from ringbolt.volumes.tracing import trace_path, trace_volume  # noqa: PLC0415
+
+    found, ground, lacks = volumes_command.look(Places(**places))
+    row = explain_volume.path_row(trace_path(ground, found, which))
+    asked = explain_volume.find(found, row["volume"]) if row["volume"] else []
+    rows = [explain_volume.explained(trace_volume(ground, one)) for one in asked]
+    if output != "text":
+        show({"path": row, "volumes": rows, "lacks": lacks}, output)
+        return
+    lines = (line for one in rows for line in explain_volume.describe(one))
+    for line in (*explain_volume.describe_path(row), *lines, *_notes(lacks)):
         click.echo(line)
 
 

@@ -11,6 +11,7 @@ from daemon.pods_command import age
 from daemon.showing import Table, show
 from daemon.volumes_report import Row
 from ringbolt.volumes.errors import NotAvailableError, VolumeError
+from ringbolt.volumes.ground import Ground
 from ringbolt.volumes.inspection import Inspection, ground_to_look, inspect
 from ringbolt.volumes.paths import Places
 from ringbolt.volumes.policy import Policy
@@ -30,7 +31,7 @@ def volumes(run_dir: Path, state_dir: Path, kubelet_dir: Path, output: str) -> N
     It looks by itself, with an agent or without, and changes nothing. Where an agent runs or ran,
     its directories and its policy count.
     """
-    found, lacks = look(Places(run_dir, state_dir, kubelet_dir))
+    found, _, lacks = look(Places(run_dir, state_dir, kubelet_dir))
     whole = volumes_report.document(found, lacks)
     if output == "table":
         tell(whole)
@@ -38,11 +39,12 @@ def volumes(run_dir: Path, state_dir: Path, kubelet_dir: Path, output: str) -> N
         show(whole, output)
 
 
-def look(places: Places) -> tuple[Inspection, list[str]]:
+def look(places: Places) -> tuple[Inspection, Ground, list[str]]:
     """What is there, and what could not be found out; ends the command where nothing can."""
     setting, lacks = read(places)
+    ground = ground_to_look(setting)
     try:
-        return inspect(ground_to_look(setting)), lacks
+        return inspect(ground), ground, lacks
     except (VolumeError, OSError) as error:
         click.echo(f"ringbolt: the volumes cannot be read: {error}", err=True)
         sys.exit(1)

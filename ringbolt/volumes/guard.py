@@ -10,6 +10,8 @@ import os
 from contextlib import suppress
 
 from ringbolt.linux.inode_flags import is_immutable, set_immutable
+from ringbolt.linux.mount_api import open_tree
+from ringbolt.linux.openat2 import open_below
 from ringbolt.volumes.paths import Spot
 
 _CANNOT = frozenset({errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.ENOSYS})
@@ -23,6 +25,27 @@ def put_on(spot: Spot) -> bool:
 def take_off(spot: Spot) -> bool:
     """Let go of what is mounted no more; False: it was not guarded, or is not there."""
     return _set(spot, on=False)
+
+
+def is_on(spot: Spot) -> bool | None:
+    """Whether what lies below a mount is guarded, seen through a copy of the mount below it.
+
+    None: that cannot be told.
+    """
+    try:
+        tree = open_tree(f"/proc/thread-self/fd/{spot.parent}/.", clone=True)
+    except OSError:
+        return None
+    try:
+        fd = open_below(tree, spot.name, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            return is_immutable(fd)
+        finally:
+            os.close(fd)
+    except OSError:
+        return None
+    finally:
+        os.close(tree)
 
 
 def _set(spot: Spot, *, on: bool) -> bool:

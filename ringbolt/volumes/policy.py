@@ -93,6 +93,33 @@ def permit(policy: Policy, volume: Volume, tenant: Tenant, harmless: frozenset[s
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What one rule says; `number` counts from 1. Empty `reason`: it allows it."""
+
+    number: int
+    rule: Rule
+    reason: str
+
+
+def judge(
+    policy: Policy, volume: Volume, tenant: Tenant, harmless: frozenset[str]
+) -> tuple[Judged, ...]:
+    """What every rule says of it, also of what is refused whatever the rules say."""
+    options = parse_options(volume.options)
+    found: list[Judged] = []
+    for number, rule in enumerate(policy.rules, 1):
+        if volume.kind not in rule.kinds:
+            reason = f"it is not about {volume.kind.value} volumes"
+        elif not _names(rule.namespaces, tenant.namespace):
+            reason = f"it is not about the namespace {tenant.namespace}"
+        else:
+            where = _outside(policy, volume)
+            reason = where or _objection(rule, volume, options, harmless)
+        found.append(Judged(number, rule, reason))
+    return tuple(found)
+
+
 def _names(globs: tuple[str, ...], text: str) -> bool:
     return any(fnmatchcase(text, glob) for glob in globs)
 

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from daemon import volumes_command, volumes_report
+from daemon import explain_volume, volumes_command, volumes_report
+from ringbolt.linux.mount import parse_mountinfo
+from ringbolt.linux.mount_users import FileUser, Shower
 from ringbolt.volumes.health import TODO, Ailment, Fault
 from ringbolt.volumes.inspection import Inspected, Inspection, KindStatus
 from ringbolt.volumes.outcome import LockStatus, PublicationStatus, State, VolumeStatus
+from ringbolt.volumes.policy import Judged, Rule
 from ringbolt.volumes.spec import Kind, Loop
+from ringbolt.volumes.tracing import PathTrace, Place, Traced
 from ringbolt.volumes.volume import Namespace, Tenant, Volume
 from tests.unit.daemon.test_output_document import TEXT, told
 
@@ -36,6 +40,31 @@ def test_every_key_is_told() -> None:
     ):
         line = TEXT.partition(begin)[2].partition("\n\n")[0]
         assert set(re.findall(r"`(\w+)`", line)) == keys
+
+
+def test_every_key_of_an_explanation_is_told() -> None:
+    (point,) = parse_mountinfo("36 35 7:3 / /k/t rw,nosuid - ext4 /dev/loop3 rw")
+    rules = (Judged(1, Rule(frozenset({Kind.LOOP})), ""),)
+    place = Place("/k/t", None, (point,), guarded=None, wanted=(), has=())
+    shower, user = Shower(1, 2, "sh", (point,)), FileUser(2, "sh", 3)
+    whole = explain_volume.explained(Traced(ONE, "/i", (place,), rules, (shower,), (user,)))
+    extra = whole.keys() - volumes_report.volume(ONE).keys()
+    assert told("`ringbolt explain volume NAME -o json`", "A place has") == extra
+    for begin, row in (
+        ("A place has", whole["places"][0]),
+        ("A mount has", whole["places"][0]["mounts"][0]),
+        ("`rules` |", whole["rules"][0]),
+        ("`namespaces` |", whole["namespaces"][0]),
+        ("`openers` |", whole["openers"][0]),
+    ):
+        line = TEXT.partition(begin)[2].partition("|\n" if "|" in begin else "\n\n")[0]
+        assert row.keys() <= set(re.findall(r"`(\w+)`", line)), begin
+    path = PathTrace("/a", "/a", point, 1, "", VOLUME.id, "its data")
+    keys = told("The path is an object:", "## `ringbolt doctor")
+    assert explain_volume.path_row(path).keys() == keys
+    text = "\n".join(explain_volume.describe(whole))
+    for words in ("shop/data", "rule 1 of volumes.allow gives it", "over /i", "3 files by sh"):
+        assert words in text
 
 
 def test_every_fault_is_told_and_has_a_cure() -> None:
