@@ -1,6 +1,7 @@
 """One look at what this node needs, as a table of checks: each a small function to one finding.
 
-What to check is in `doctor_node` and `doctor_network`; nothing here or there changes the node.
+What to check is in `doctor_node`, `doctor_network` and `doctor_volumes`; nothing here or there
+changes the node.
 """
 
 import enum

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from daemon import doctor as room
-from daemon import doctor_network, doctor_node
+from daemon import doctor_network, doctor_node, doctor_volumes
 from daemon.command_options import (
     CNI_BIN_DIR,
     CNI_CONF_DIR,
@@ -20,7 +20,7 @@ from daemon.command_options import (
 from daemon.doctor import Checked, Places, Verdict
 from daemon.showing import Table, show
 
-CHECKS = (*doctor_node.CHECKS, *doctor_network.CHECKS)
+CHECKS = (*doctor_node.CHECKS, *doctor_network.CHECKS, *doctor_volumes.CHECKS)
 
 
 @click.command()

@@ -80,7 +80,9 @@ def _writable(path: Path) -> Finding:
 
 
 def _agent(node: Node) -> Finding:
-    needed = node.has_network or bool(node.config and node.config.resources)
+    needed = node.has_network or bool(
+        node.config and (node.config.resources or node.config.volumes)
+    )
     bad = Verdict.FAIL if needed else Verdict.WARN
     path = node.places.socket
     try:

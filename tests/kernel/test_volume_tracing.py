@@ -64,7 +64,9 @@ def test_a_volume_is_followed_to_its_image_places_and_rules(lab: VolumeLab) -> N
         (1, "it is not about loop volumes"),
         (2, ""),
     ]
-    assert any(one.namespace == Path("/proc/thread-self/ns/mnt").stat().st_ino for one in found.showers)
+    assert any(
+        one.namespace == Path("/proc/thread-self/ns/mnt").stat().st_ino for one in found.showers
+    )
 
 
 def test_flags_that_somebody_changed_and_a_guard_that_is_off_are_told(lab: VolumeLab) -> None:
