@@ -18,7 +18,7 @@ from ringbolt.sandbox.agent_process import AgentPlace, start_agent
 from ringbolt.sandbox.cni_exec import Cni, Ended, Exec
 from ringbolt.sandbox.cni_install import install, servable
 from ringbolt.sandbox.flex_driver import FlexDrivers
-from ringbolt.sandbox.node import Node, NodeError, open_node
+from ringbolt.sandbox.node import Join, Node, NodeError, open_node
 from ringbolt.sandbox.pod_network import NetworkError, PodNetwork
 from ringbolt.sandbox.volume_manager import VolumeManager
 
@@ -40,6 +40,7 @@ class NodeSession:
     lacks: tuple[str, ...] = ()
     filters: bool = False
     volumes: VolumeManager | None = None
+    volume_join: Join = ()
 
 
 async def open_node_session(
@@ -48,7 +49,10 @@ async def open_node_session(
     """The node of a session whose agent's configuration is written already. Raises AgentError."""
     config = cast("dict[str, Any]", yaml.safe_load(place.config.read_text(encoding="utf-8")))
     if config.get("network") is None:
-        return NodeSession(place, lacks=("pods' network: the configuration has no `network:`",))
+        lacks = ["pods' network: the configuration has no `network:`"]
+        if config.get("volumes"):
+            lacks.append("pods' volumes: they are mounted on a node, made for the network only")
+        return NodeSession(place, lacks=tuple(lacks))
     try:
         return await _with_network(place, ability, config, undo)
     except NodeError as error:
@@ -82,6 +86,7 @@ async def _with_network(
         (*wanted.lacks, *installed.lacks),
         wanted.filters,
         _volumes(node, own, installed.volume_dir, undo),
+        node.join_mounts,
     )
 
 

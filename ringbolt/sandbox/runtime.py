@@ -53,6 +53,8 @@ class Runtime:
     cdi_directories: tuple[Path, ...] = (Path("/etc/cdi"), Path("/var/run/cdi"))
     listener: Callable[[LogLine], None] = _ignore
     network: PodNetwork | None = None
+    volume_join: Join = ()
+    """The way to where the kubelet's volumes are mounted; none: they are seen here."""
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     @contextlib.asynccontextmanager
@@ -179,8 +181,8 @@ class PodSandbox:
             if self.runtime.ability.means is Means.USER_NAMESPACE
             else []
         )
-        if self.volumes and network:  # mounted on the node, and seen nowhere else
-            user = [*network.node.join_mounts, *user]
+        if self.volumes:
+            user = [*self.runtime.volume_join, *user]
         shared = [(f"{own}/ipc", CLONE_NEWIPC), (f"{own}/uts", CLONE_NEWUTS)]
         if not self.pod.host_network:
             return [*user, *shared, (f"{own}/net", CLONE_NEWNET)]

@@ -109,7 +109,7 @@ async def open_session(
         node = await serve_network(node, undo)
         yield replace(
             session,
-            runtime=replace(runtime, network=node.network),
+            runtime=replace(runtime, network=node.network, volume_join=node.volume_join),
             registered_s=last - started,
             network_lacks=node.lacks,
             filters=node.filters,
