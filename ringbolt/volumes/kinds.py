@@ -9,6 +9,7 @@ from ringbolt.volumes.directory import DirectoryBackend
 from ringbolt.volumes.encrypted import EncryptedDeviceBackend, EncryptedLoopBackend
 from ringbolt.volumes.fuse import FuseBackend
 from ringbolt.volumes.image import ImageBackend
+from ringbolt.volumes.iscsi import IscsiBackend
 from ringbolt.volumes.nfs import NfsBackend
 from ringbolt.volumes.overlay import OverlayBackend
 from ringbolt.volumes.setting import Setting
@@ -31,6 +32,7 @@ def all_kinds(setting: Setting, find: Finder | None = None) -> tuple[Backend, ..
         OverlayBackend(roots, places.run_dir, places.state_dir),
         NfsBackend(places),
         CifsBackend(places),
+        IscsiBackend(places),
         FuseBackend(places, setting.policy.helpers),
     )
 

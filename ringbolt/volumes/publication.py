@@ -21,6 +21,7 @@ from ringbolt.linux.mount import (
 )
 from ringbolt.linux.mount_api import open_tree
 from ringbolt.linux.openat2 import open_below
+from ringbolt.linux.statx import statx
 from ringbolt.volumes import guard, standing, vault
 from ringbolt.volumes.backend import Ask, Encrypting
 from ringbolt.volumes.errors import ConflictError, InvalidError, NotFoundError
@@ -31,6 +32,7 @@ from ringbolt.volumes.mounts import Root
 from ringbolt.volumes.outcome import State
 from ringbolt.volumes.paths import Spot
 from ringbolt.volumes.records import Published
+from ringbolt.volumes.spec import REMOTE
 from ringbolt.volumes.staging import Staging, attach
 from ringbolt.volumes.volume import Publication, Volume
 
@@ -87,7 +89,8 @@ class Publisher:
         """All that the mount shall be, before anybody sees it."""
         set_propagation(tree, MS_PRIVATE)
         writable = not attributes & MOUNT_ATTR_RDONLY
-        if publication.fs_group is not None and writable and not ask.volume.block:
+        ours = not ask.volume.block and ask.volume.kind not in REMOTE
+        if publication.fs_group is not None and writable and ours:
             self._groups.give(tree, publication.fs_group, ask.volume, ask.deadline)
         cleared = _ATIME if attributes & (MOUNT_ATTR_NOATIME | MOUNT_ATTR_STRICTATIME) else 0
         # What a host's directory is mounted with binds here too; our own staging does not.
@@ -116,11 +119,11 @@ class Publisher:
     def _right(self, volume: Volume, source: int | None) -> standing.Right:
         if source is None:
             return partial(self._ground.backend(volume.kind).holds, volume)
-        wanted = os.fstat(source)
+        wanted = statx(source)  # of what is cached: a server need not be asked
         staged = self._staging.point(volume.id)
 
         def is_clone(point: MountPoint, root: Root) -> bool:
-            same = root == Root(wanted.st_dev, wanted.st_ino)
+            same = root == Root(os.makedev(*wanted.device), wanted.inode)
             return same and staged is not None and point.device == staged.device
 
         return is_clone

@@ -250,8 +250,8 @@ BY_NAMESPACE = frozenset({Kind.NFS, Kind.CIFS, Kind.ISCSI, Kind.FUSE})
 BY_SECRETS = frozenset({Kind.CIFS, Kind.FUSE})
 """Of those, the kinds of which there may be several mounts at once, by different passwords."""
 
-BY_OPTIONS = frozenset({Kind.NFS, Kind.CIFS, Kind.FUSE})
-"""And by different options."""
+REMOTE = frozenset({Kind.NFS, Kind.CIFS, Kind.FUSE})
+"""Kinds whose files are somebody else's, who may stop answering; other options, another mount."""
 
 
 def identity_of(spec: Spec) -> tuple[str, ...]:

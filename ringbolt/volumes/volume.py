@@ -14,7 +14,7 @@ from typing import NewType
 from ringbolt.volumes.errors import InvalidError
 from ringbolt.volumes.spec import (
     BY_NAMESPACE,
-    BY_OPTIONS,
+    REMOTE,
     Encryption,
     Kind,
     Loop,
@@ -93,7 +93,7 @@ class Volume:
         parts = (self.instance,) if is_ephemeral(spec) else identity_of(spec)
         if self.kind in BY_NAMESPACE or self.encryption is not Encryption.NONE:
             parts = (*parts, self.namespace, self.encryption.value, self.credential)
-        if self.kind in BY_OPTIONS:
+        if self.kind in REMOTE:
             parts = (*parts, *sorted(set(self.options)))
         text = "\0".join(parts).encode("utf-8", "surrogateescape")
         return VolumeId(f"{self.kind.value}.{hashlib.sha256(text).hexdigest()[:_HASHED_DIGITS]}")

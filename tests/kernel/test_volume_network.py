@@ -277,3 +277,10 @@ def test_files_are_labelled_where_selinux_enforces(
     (call,) = made.calls("mount.nfs")
     assert "context=system_u:object_r:container_file_t:s0" in call.argv[-1].split(",")
     lab.unpublish(target)
+
+
+def test_a_servers_files_are_not_given_to_the_pods_group(lab: VolumeLab) -> None:
+    target = lab.target("data")
+    lab.publish(volume(EXPORT), target, fs_group=4711)
+    assert target.stat().st_gid == 0
+    lab.unpublish(target)
