@@ -18,7 +18,6 @@ from daemon.options import (
     Registration,
     Route,
     VolumeHelper,
-    VolumeKind,
     VolumeOptions,
     VolumeRule,
 )
@@ -34,6 +33,7 @@ from daemon.scalars import (
     whole,
 )
 from ringbolt.volumes.helper import Helper, problem_of
+from ringbolt.volumes.spec import Kind
 
 _LONGEST_INTERFACE = 15
 _LARGEST_RATE = (1 << 63) - 1
@@ -67,7 +67,7 @@ def _parse_root(text: str) -> str:
 def _read_rule(fields: Fields) -> VolumeRule:
     fields.require("kinds")
     return VolumeRule(
-        kinds=fields.scalars("kinds", one_of(VolumeKind)),
+        kinds=fields.scalars("kinds", one_of(Kind)),
         namespaces=fields.scalars("namespaces", _parse_namespace) or ("*",),
         max_size=fields.scalar("max_size", parse_size, None),
         options=fields.scalars("options", _parse_option),

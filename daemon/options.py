@@ -3,6 +3,8 @@
 import enum
 from dataclasses import dataclass
 
+from ringbolt.volumes.spec import Kind
+
 
 class Registration(enum.Enum):
     """How device plugins make themselves known to the kubelet."""
@@ -18,22 +20,6 @@ class KubeletOptions:
     registration: Registration = Registration.KUBELET_SOCKET
 
 
-class VolumeKind(enum.Enum):
-    """The kinds of volumes that `allow` can name."""
-
-    TMPFS = "tmpfs"
-    DIR = "dir"
-    LOOP = "loop"
-    SUBVOLUME = "subvolume"
-    DEVICE = "device"
-    IMAGE = "image"
-    OVERLAY = "overlay"
-    NFS = "nfs"
-    CIFS = "cifs"
-    ISCSI = "iscsi"
-    FUSE = "fuse"
-
-
 @dataclass(frozen=True, slots=True)
 class VolumeRule:
     """One of `volumes.allow`; sizes in bytes, None is no limit.
@@ -42,7 +28,7 @@ class VolumeRule:
     `devices` are globs over what device volumes are named by: `serial=WD-*`.
     """
 
-    kinds: tuple[VolumeKind, ...]
+    kinds: tuple[Kind, ...]
     namespaces: tuple[str, ...] = ("*",)
     max_size: int | None = None
     options: tuple[str, ...] = ()

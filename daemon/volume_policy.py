@@ -3,7 +3,6 @@
 from daemon.options import VolumeOptions, VolumeRule
 from ringbolt.volumes.helper import Helper
 from ringbolt.volumes.policy import Policy, Rule
-from ringbolt.volumes.spec import Kind
 
 
 def volume_policy(options: VolumeOptions | None) -> Policy:
@@ -19,7 +18,7 @@ def volume_policy(options: VolumeOptions | None) -> Policy:
 
 def _rule(rule: VolumeRule) -> Rule:
     return Rule(
-        frozenset(Kind(kind.value) for kind in rule.kinds),
+        frozenset(rule.kinds),
         rule.namespaces,
         rule.max_size,
         rule.options,

@@ -74,21 +74,24 @@ def inside(fd: int, work: Callable[[], _Result]) -> _Result:
     Sockets opened by `work` stay bound to the namespace. /proc/sys/net shows it there too;
     /proc/self/net does not. Raises what `work` raises, and OSError of setns(2).
     """
-    return begin(fd, work)()
+    run, finish = visit(fd, work)
+    _thread.start_new_thread(run, ())
+    return finish()
 
 
-def begin(fd: int, work: Callable[[], _Result]) -> Callable[[], _Result]:
-    """As `inside`, without waiting: calling what it returns waits, and answers or raises.
+def visit(fd: int, work: Callable[[], _Result]) -> tuple[Callable[[], None], Callable[[], _Result]]:
+    """What a thread runs to do `work` inside the namespace `fd`, and what waits for that.
 
-    On a busy machine a new thread waits milliseconds for its turn: begin early, and do what
-    belongs to the node's own namespace meanwhile. Call what it returns exactly once.
+    Each is called once. The first leaves its thread there. The second answers or raises what `work`
+    does.
     """
     results: list[_Result] = []
     errors: list[BaseException] = []
     # threading.Thread waits for the thread's start as well: a third of a pod's socket goes there.
     left = _thread.allocate_lock()
+    left.acquire()
 
-    def visit() -> None:
+    def run() -> None:
         try:
             libc.call("setns", fd, CLONE_NEWNET)
             results.append(work())
@@ -103,6 +106,4 @@ def begin(fd: int, work: Callable[[], _Result]) -> Callable[[], _Result]:
             raise errors[0]
         return results[0]
 
-    left.acquire()
-    _thread.start_new_thread(visit, ())
-    return finish
+    return run, finish

@@ -1,17 +1,16 @@
 """Threads that do nothing but visit network namespaces, and come home after each visit.
 
-A thread made for one visit alone (`network_namespace.begin`) waits for its first turn as long as
+A thread made for one visit alone (`network_namespace.inside`) waits for its first turn as long as
 any newcomer on a busy machine: milliseconds. One that sleeps between visits is served at once.
 """
 
-import _thread
 import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TypeVar
 
-from ringbolt.linux import libc
+from ringbolt.linux import libc, network_namespace
 from ringbolt.linux.namespaces import CLONE_NEWNET
 
 _Result = TypeVar("_Result")
@@ -41,28 +40,13 @@ class Visitors:
             os.close(self._home)
 
     def begin(self, fd: int, work: Callable[[], _Result]) -> Callable[[], _Result]:
-        """Do `work` inside the namespace `fd`: as `network_namespace.begin`."""
-        results: list[_Result] = []
-        errors: list[BaseException] = []
-        left = _thread.allocate_lock()
-        left.acquire()
+        """Do `work` inside the namespace `fd`; what it returns waits, and answers or raises.
 
-        def visit() -> None:
-            try:
-                libc.call("setns", fd, CLONE_NEWNET)
-                results.append(work())
-            except BaseException as error:  # noqa: BLE001  # raised again where it was asked for
-                errors.append(error)
-            finally:
-                left.release()
-
-        def finish() -> _Result:
-            left.acquire()
-            if errors:
-                raise errors[0]
-            return results[0]
-
-        self._visitor().put(visit)
+        Begin early, and do what belongs to the node's own namespace meanwhile. Call what it returns
+        exactly once.
+        """
+        run, finish = network_namespace.visit(fd, work)
+        self._visitor().put(run)
         return finish
 
     def _visitor(self) -> "SimpleQueue[_Visit | None]":

@@ -49,7 +49,8 @@ def test_a_visit_goes_on_while_its_caller_does_something_else() -> None:
         return identify_own()
 
     with namespace() as fd:
-        finish = network_namespace.begin(fd, wait_and_identify)
+        run, finish = network_namespace.visit(fd, wait_and_identify)
+        threading.Thread(target=run).start()
         assert identify_own() != identify(fd)
         go.set()
         assert finish() == identify(fd)

@@ -14,7 +14,6 @@ from daemon.options import (
     NetworkOptions,
     Registration,
     Route,
-    VolumeKind,
     VolumeOptions,
     VolumeRule,
 )
@@ -32,6 +31,7 @@ from ringbolt.devices.resource import (
     Resource,
     ResourceName,
 )
+from ringbolt.volumes.spec import Kind
 
 EXAMPLE = """\
 resources:
@@ -92,7 +92,7 @@ def test_the_example_of_the_design_means_what_it_says() -> None:
     )
     assert (len(serial.select), len(serial.exclude)) == (2, 1)
     assert fuse == Resource(ResourceName("ringbolt.dev/fuse"), fuse.select, share=100)
-    kinds = (VolumeKind.TMPFS, VolumeKind.LOOP, VolumeKind.IMAGE)
+    kinds = (Kind.TMPFS, Kind.LOOP, Kind.IMAGE)
     assert found.volumes == VolumeOptions(("/srv/data",), (VolumeRule(kinds, ("*",), 10 << 30),))
     assert found.network == NetworkOptions(
         ranges=((AddressRange("10.244.0.0/24"),), (AddressRange("fd00:10:244::/64"),)),

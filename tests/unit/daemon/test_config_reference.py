@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from daemon.config import ConfigError, Difference, difference, parse
 from daemon.config_check import config
-from daemon.options import Bandwidth, VolumeKind
+from daemon.options import Bandwidth
 from ringbolt.devices.clauses import FACTS
 from ringbolt.devices.grammar import CLAUSES
 from ringbolt.devices.resource import Check, Container, Policy
 from ringbolt.devices.template import VARIABLES
+from ringbolt.volumes.spec import Kind
 
 RESOURCE = "resources:\n- name: a.b/c\n  select: [{path: /dev/x}]\n"
 REFERENCE = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
@@ -34,7 +35,7 @@ KEYS = {
     *CLAUSES,
     *(fact for facts in FACTS.values() for fact in facts),
     *VARIABLES,
-    *(member.value for kind in (Check, Policy, VolumeKind) for member in kind),
+    *(member.value for kind in (Check, Policy, Kind) for member in kind),
 }
 
 

@@ -3,7 +3,6 @@
 import pytest
 
 from daemon.config import ConfigError, parse
-from daemon.options import VolumeKind
 from daemon.volume_policy import volume_policy
 from ringbolt.volumes.helper import Helper
 from ringbolt.volumes.policy import Policy, Rule
@@ -22,10 +21,6 @@ volumes:
       sources: ["backup@nas.example:/srv/*"]
       stdin: password
 """
-
-
-def test_every_kind_of_the_configuration_is_one_of_the_room() -> None:
-    assert {kind.value for kind in VolumeKind} == {kind.value for kind in Kind}
 
 
 def test_rules_arrive_whole() -> None:
