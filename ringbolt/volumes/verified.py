@@ -16,7 +16,8 @@ from typing import Any, Self
 from ringbolt.volumes.deadline import Deadline
 
 _PIECE = 1 << 20
-_SETTLED_NS = 2_000_000_000
+_SETTLED_S = 2.0
+"""How long a file must have been left alone to be remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,9 @@ class Stamp:
 class Verified:
     """What is remembered in `folder`, one small file for each path that was summed up."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settled_s: float = _SETTLED_S) -> None:
         self._folder = folder
+        self._settled_ns = int(settled_s * 1e9)
 
     def digest(self, fd: int, path: str, deadline: Deadline) -> str:
         """The sha256 of an open file, in digits. Raises DeadlineError, OSError."""
@@ -56,7 +58,7 @@ class Verified:
         if known := _recall(note, stamp):
             return known
         digest = _sum(fd, path, deadline)
-        if stamp == Stamp.of(fd) and time.time_ns() - stamp.changed > _SETTLED_NS:
+        if stamp == Stamp.of(fd) and time.time_ns() - stamp.changed >= self._settled_ns:
             self._remember(note, stamp, digest)
         return digest
 

@@ -4,11 +4,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from ringbolt.linux import mount
+from ringbolt.volumes.content import find_filesystem
 from ringbolt.volumes.errors import BusyError, ConflictError, InvalidError, NotAvailableError
+from ringbolt.volumes.held import Held, identify
 from ringbolt.volumes.loop_image import LoopBackend
 from ringbolt.volumes.paths import Places
 from ringbolt.volumes.policy import Policy, Rule
@@ -55,6 +58,18 @@ def images(lab: VolumeLab) -> set[str]:
     return {one.name for one in folder.iterdir()}
 
 
+def uuids(lab: VolumeLab) -> set[UUID]:
+    """Those of the file systems in all images."""
+    found: set[UUID] = set()
+    for image in (lab.places.state_dir / "volumes" / "loop" / "default").iterdir():
+        fd = os.open(image, os.O_RDONLY)
+        superblock = find_filesystem(Held(fd, image.name, identify(fd), is_block=False))
+        os.close(fd)
+        assert superblock
+        found.add(superblock.uuid)
+    return found
+
+
 @pytest.mark.parametrize("fs_type", FsType)
 def test_a_copy_of_a_mounted_volume_is_whole_and_mounts_beside_it(
     lab: VolumeLab, fs_type: FsType, need_program: Callable[[str, str], str]
@@ -72,6 +87,7 @@ def test_a_copy_of_a_mounted_volume_is_whole_and_mounts_beside_it(
     (other / "file").write_text("otherwise")
     assert (target / "file").read_text() == "now"
     assert len({one.device for one in lab.mounts()}) == 2
+    assert (len(uuids(lab)) == 2) is (fs_type is FsType.BTRFS)
     for place in (target, other):
         lab.unpublish(place)
     with pytest.raises(ConflictError, match="there is a volume"):
