@@ -58,9 +58,8 @@ class GroupMappings:
     def close(self) -> None:
         """Let go of all that are kept; mounts keep theirs."""
         with self._turn:
-            for fd in self._namespaces.values():
-                os.close(fd)
-            self._namespaces.clear()
+            while self._namespaces:
+                os.close(self._namespaces.popitem()[1])
 
     def _swap(self, tree: int, one: int, other: int) -> None:
         pair = (min(one, other), max(one, other))

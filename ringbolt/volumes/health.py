@@ -21,6 +21,8 @@ from ringbolt.volumes.volume import Tenant, VolumeId
 
 SYS = Path("/sys")
 _DELETED = " (deleted)"
+_COUNTED = frozenset({"ext4", "overlay"})
+_READ_ONLY = frozenset({"squashfs", "erofs"})
 
 
 class Fault(enum.Enum):
@@ -81,12 +83,13 @@ def ailing(point: MountPoint, sys: Path = SYS) -> tuple[Fault, str] | None:
     if is_gone(point, str(sys)):
         return Fault.DEVICE_GONE, f"its disk {point.source} was taken out"
     device = _device_name(point, sys)
-    counted = _counted(device, sys) if device and point.fstype == "ext4" else ""
+    counted = _counted(device, sys) if device and point.fstype in _COUNTED else ""
     if "shutdown" in point.super_options:
         return Fault.SHUT_DOWN, f"its file system was shut down{counted}"
     if "emergency_ro" in point.super_options:
         return Fault.READ_ONLY, f"its file system went read-only{counted}"
-    if device and (deleted := _deleted_image(device, sys)):
+    readonly = point.fstype in _READ_ONLY  # whose image may be replaced by a new one
+    if device and not readonly and (deleted := _deleted_image(device, sys)):
         return Fault.IMAGE_DELETED, f"its image {deleted} was deleted"
     if counted:
         return Fault.ERRORS, f"its file system is damaged{counted}"
@@ -98,6 +101,8 @@ def _device_name(point: MountPoint, sys: Path) -> str:
     major, minor = point.device
     with suppress(OSError):
         return (sys / "dev" / "block" / f"{major}:{minor}").readlink().name
+    if point.fstype == "overlay":  # of ours: the disk of what is written follows
+        return point.source.partition(":")[2]
     return Path(point.source).name if point.fstype == "btrfs" else ""
 
 

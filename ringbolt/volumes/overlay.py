@@ -3,7 +3,8 @@
 What is written lies in memory, for one publication, or in an image file of our own; `delete` throws
 that away, so the next mount begins anew, and nothing else does. All layers are detached mounts that
 the overlay alone keeps alive: no path is named to it, and nothing has to be taken off but itself.
-It is known again by its source: the volume's id, and what it lies above.
+It is known again by its source: the volume's id, what it lies above, and which disk is written to,
+whose errors an overlay does not tell of.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from ringbolt.linux import block
 from ringbolt.linux.mount import MountPoint
 from ringbolt.linux.mount_api import FsContext, open_tree
 from ringbolt.volumes.backend import Ask
@@ -84,7 +86,7 @@ class OverlayBackend:
             lower = self._lower(ask, opened)
             upper, work = self._upper(ask, lower, opened, undo)
             with FsContext.open("overlay") as context:
-                context.set_string("source", _source(ask.volume))
+                context.set_string("source", f"{_source(ask.volume)}:{_disk(upper)}")
                 for option in _OFF:
                     context.set_string(option, "off")
                 context.set_fd("lowerdir+", lower)
@@ -96,7 +98,7 @@ class OverlayBackend:
     def holds(self, volume: Volume, point: MountPoint, root: Root) -> bool:
         """By its source."""
         del root
-        return point.fstype == "overlay" and point.source == _source(volume)
+        return point.fstype == "overlay" and point.source.partition(":")[0] == _source(volume)
 
     def expand(self, ask: Ask, size: int, fd: int | None) -> int:
         """Give its image more room, which its file system has from the next mount on."""
@@ -205,6 +207,12 @@ def _ensure_upper(root: int, lower: int) -> None:
     os.chown(aside, found.st_uid, found.st_gid, dir_fd=root, follow_symlinks=False)
     os.chmod(aside, stat.S_IMODE(found.st_mode), dir_fd=root)
     os.rename(aside, _UPPER, src_dir_fd=root, dst_dir_fd=root)
+
+
+def _disk(upper: int) -> str:
+    """The kernel's name of the disk below; empty: memory."""
+    device = os.fstat(upper).st_dev
+    return block.name(device) if os.major(device) else ""
 
 
 def _source(volume: Volume) -> str:

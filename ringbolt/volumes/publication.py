@@ -48,6 +48,10 @@ class Publisher:
         self._staging = staging
         self._groups = GroupMappings()
 
+    def close(self) -> None:
+        """Let go of what is kept for the next time."""
+        self._groups.close()
+
     def ensure(
         self, ask: Ask, attributes: int, publication: Publication
     ) -> tuple[bool, tuple[str, ...]]:

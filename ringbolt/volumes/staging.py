@@ -17,6 +17,7 @@ from ringbolt.volumes import guard, standing, vault
 from ringbolt.volumes.backend import Ask
 from ringbolt.volumes.errors import ConflictError, MismatchError
 from ringbolt.volumes.ground import Ground
+from ringbolt.volumes.health import ailing
 from ringbolt.volumes.mount_options import always
 from ringbolt.volumes.mounts import Mounts, Root
 from ringbolt.volumes.outcome import State
@@ -152,7 +153,7 @@ class Staging:
         An error makes a file system read-only under all its users, which mountinfo tells (`rw`
         still, with `emergency_ro`); a new mount checks it.
         """
-        failed = went_read_only(point)
+        failed = went_read_only(point) or (point.fstype == "overlay" and ailing(point) is not None)
         if ask.volume.readonly or ("rw" in point.super_options and not failed):
             return True
         used = self.users(ask.volume.id)

@@ -71,6 +71,10 @@ class Volumes:
         self._ground.policy = policy
         self._ground.backends = table_of(backends)
 
+    def close(self) -> None:
+        """Let go of descriptors that are kept to be fast; what is mounted stays."""
+        self._publisher.close()
+
     def validate(self, volume: Volume, tenant: Tenant) -> VolumeId:
         """Whether this pod may have this volume here; nothing is touched.
 

@@ -31,7 +31,7 @@ def lab(tmp_path: Path) -> Iterator[VolumeLab]:
     kinds = (*backends(tmp_path / "srv", tmp_path / "state"), overlay)
     made = volume_lab(tmp_path, kinds)
     yield made
-    made.room._publisher._groups.close()
+    made.room.close()
     assert made.mounts() == []
     mount.umount(str(made.places.kubelet_dir))
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,12 @@ from ringbolt.volumes.errors import (
     NotAvailableError,
     NotFoundError,
     RefusedError,
+    VolumeError,
 )
 from ringbolt.volumes.overlay import OverlayBackend
 from ringbolt.volumes.spec import Overlay
 from ringbolt.volumes.volume import Volume
-from tests.kernel.volumes_lab import NAMESPACE, TENANT, VolumeLab, soon, volume, volume_lab
+from tests.kernel.volumes_lab import NAMESPACE, TENANT, VolumeLab, flipping, soon, volume, volume_lab
 
 pytestmark = pytest.mark.root
 MIB = 1 << 20
@@ -93,6 +95,23 @@ def test_what_is_written_to_a_named_one_is_found_again_until_it_is_thrown_away(
     lab.unpublish(target)
 
 
+def test_longhorn_5561_errors_below_what_is_written_are_seen(lab: VolumeLab) -> None:
+    """nbs#2936: a volume that went read-only is given to nobody else."""
+    target = lab.target("data")
+    lab.publish(named(lab), target)
+    assert lab.room.stats(target).abnormal == ""
+    found = image(lab).stat()
+    (upper,) = loop.find_by_backing(found.st_dev, found.st_ino)
+    Path(f"/sys/fs/ext4/loop{upper.number}/trigger_fs_error").write_text("test")
+    assert "1 error" in lab.room.stats(target).abnormal
+    with pytest.raises(MismatchError, match="went read-only"):
+        lab.publish(named(lab), lab.target("data", "beef"))
+    lab.unpublish(target)
+    lab.publish(named(lab), target)
+    (target / "new").write_text("checked, mounted, writable")
+    lab.unpublish(target)
+
+
 def test_two_pods_of_a_named_one_see_one_file_system(lab: VolumeLab) -> None:
     first, second = lab.target("data"), lab.target("data", "beef")
     lab.publish(named(lab), first)
@@ -146,6 +165,23 @@ def test_what_lies_below_must_be_below_the_roots(lab: VolumeLab) -> None:
         wanted = volume(Overlay(str(lab.root / lower)), "0a1b/data")
         with pytest.raises(error):
             lab.publish(wanted, lab.target("data"))
+
+
+def test_cve_2021_25741_what_lies_below_is_swapped_for_a_link(
+    lab: VolumeLab, tmp_path: Path
+) -> None:
+    secret, target = tmp_path / "secret", lab.target("data")
+    secret.mkdir()
+    (secret / "key").write_text("the host's")
+    wanted, shown = volume(Overlay(str(lab.root / "swapped")), "0a1b/data"), 0
+    with flipping(lab.root / "swapped", secret):
+        for _ in range(60):
+            with suppress(VolumeError):
+                lab.publish(wanted, target)
+                shown += 1
+                assert not (target / "key").exists()
+            lab.unpublish(target)
+    assert shown, "the directory was never there: nothing was tried"
 
 
 def test_a_named_one_grows_with_its_next_mount(lab: VolumeLab) -> None:

@@ -1,6 +1,8 @@
 """What tests of the volume room share: its directories, a kubelet's shared mount, asks."""
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,3 +88,27 @@ def volume_lab(
     policy = Policy((str(root),), (Rule(frozenset(Kind), options=("data=*",), trusted=True),))
     room = Volumes(places, policy, backends(root, places.state_dir) if kinds is None else kinds)
     return VolumeLab(places, root, room, policy)
+
+
+@contextmanager
+def flipping(path: Path, elsewhere: Path) -> Iterator[None]:
+    """Make `path` a directory and a symbolic link in turn, as fast as it goes."""
+    ended = threading.Event()
+    link, folder = path.with_name("link"), path.with_name("folder")
+    link.symlink_to(elsewhere)
+    path.mkdir()
+
+    def flip() -> None:
+        while not ended.is_set():
+            path.rename(folder)
+            link.rename(path)
+            path.rename(link)
+            folder.rename(path)
+
+    thread = threading.Thread(target=flip)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
