@@ -24,6 +24,8 @@ from ringbolt.volumes.watch import VolumeWatch
 PERIOD_S = 60.0
 GATHER_S = 0.2
 """What comes in a storm is looked at together, and calls of ours have ended meanwhile."""
+MOST_GATHER_S = 0.6
+"""With very many volumes looks cost more, and are fewer in a storm."""
 _AGAIN_S = 1.0
 _LONGEST_S = 30.0
 """Between looks for the end of a call that hides something: from the one to the other."""
@@ -48,6 +50,7 @@ class VolumeHealth:
         self._told: Mapping[_Key, Ailment] = {}
         self._restored: dict[Path, float] = {}
         self._again_s = _AGAIN_S
+        self._due = 0.0
 
     async def run(self) -> None:
         """Look after them until cancelled."""
@@ -61,11 +64,13 @@ class VolumeHealth:
         try:
             while True:
                 self._asked.clear()
-                wait_s = await asyncio.to_thread(self._look)
+                began = monotonic()
+                await asyncio.to_thread(self._look_if_due)
+                took_s = monotonic() - began
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(wait_s):
+                    async with asyncio.timeout(self._due - monotonic()):
                         await self._asked.wait()
-                await asyncio.sleep(GATHER_S)
+                await asyncio.sleep(max(GATHER_S, min(10 * took_s, MOST_GATHER_S)))
         finally:
             if self._watch:
                 loop.remove_reader(self._watch.fileno())
@@ -87,6 +92,14 @@ class VolumeHealth:
         for lack in watch.lacks:
             _log.warning("this node lacks", lack=lack)
         return watch
+
+    def _look_if_due(self) -> None:
+        try:
+            is_news = self._watch is None or self._watch.is_news()
+        except OSError:
+            is_news = True
+        if is_news or monotonic() >= self._due:
+            self._due = monotonic() + self._look()
 
     def _look(self) -> float:
         """How long the next look may wait."""

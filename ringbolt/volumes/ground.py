@@ -1,6 +1,6 @@
 """What every call stands on: the places, what is remembered, locks, the policy and the kinds."""
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ class Ground:
     locks: Locks
     policy: Policy
     backends: Mapping[Kind, Backend]
-    quarantined: dict[VolumeId, str] = field(default_factory=dict[VolumeId, str])
+    quarantined: MutableMapping[VolumeId, str] = field(default_factory=dict[VolumeId, str])
     secrets: dict[VolumeId, Secrets] = field(default_factory=dict[VolumeId, Secrets], repr=False)
     """Of volumes that are mounted anew when their server dies; in memory alone."""
 

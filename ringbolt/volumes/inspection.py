@@ -1,7 +1,7 @@
 """A look at all volumes of a node, for people: as values, changing nothing, and never hanging.
 
-Works beside an agent and without one: what only memory knows (a quarantine) is left out then. What
-depends on a server is asked in killable children, all at once.
+Works beside an agent and without one. What depends on a server is asked in killable children, all
+at once.
 """
 
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from ringbolt.volumes.kinds import all_kinds
 from ringbolt.volumes.locks import Locks
 from ringbolt.volumes.mounts import Mounts
 from ringbolt.volumes.outcome import State, Stats, VolumeStatus
+from ringbolt.volumes.quarantine import Quarantine
 from ringbolt.volumes.records import Records
 from ringbolt.volumes.setting import Setting
 from ringbolt.volumes.spec import Kind, identity_of, is_ephemeral, size_of
@@ -81,7 +82,9 @@ def ground_to_look(setting: Setting) -> Ground:
     places = setting.places
     records = Records(places.run_dir, make=False)
     locks = Locks(places.run_dir, make=False)
-    return Ground(places, records, locks, setting.policy, table_of(all_kinds(setting)))
+    quarantine = Quarantine(places.run_dir)
+    kinds = table_of(all_kinds(setting))
+    return Ground(places, records, locks, setting.policy, kinds, quarantine)
 
 
 def inspect(ground: Ground) -> Inspection:

@@ -121,6 +121,11 @@ class Records:
             with suppress(InvalidError):
                 yield parse_id(path.name.removesuffix(".json"))
 
+    def stamp(self) -> tuple[int, ...]:
+        """Changes when a record comes, goes or is written anew."""
+        folders = (self._published, self._staged)
+        return tuple(one.stat().st_mtime_ns for one in folders if one.exists())
+
     def sweep(self) -> None:
         """Remove what can be read no more and what a killed process left half written."""
         for folder in (self._published, self._staged):

@@ -32,6 +32,7 @@ from ringbolt.volumes.outcome import (
 from ringbolt.volumes.paths import Places, Spot
 from ringbolt.volumes.policy import Policy
 from ringbolt.volumes.publication import Publisher
+from ringbolt.volumes.quarantine import Quarantine
 from ringbolt.volumes.reconciliation import Reconciliation
 from ringbolt.volumes.records import Records
 from ringbolt.volumes.restoration import Restoration
@@ -60,7 +61,8 @@ class Volumes:
 
     def __init__(self, places: Places, policy: Policy, backends: Iterable[Backend]) -> None:
         records, locks = Records(places.run_dir), Locks(places.run_dir)
-        self._ground = Ground(places, records, locks, policy, table_of(backends))
+        quarantine = Quarantine(places.run_dir)
+        self._ground = Ground(places, records, locks, policy, table_of(backends), quarantine)
         self._staging = Staging(self._ground)
         self._publisher = Publisher(self._ground, self._staging)
         self._revival = Revival(self._ground, self._staging, self._publisher)

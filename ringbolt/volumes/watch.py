@@ -31,6 +31,8 @@ class VolumeWatch:
         self._errors = -1
         self._mounts = -1
         self._forgets = False
+        self._urgent = True
+        self._known: tuple[int, ...] = ()
         self._uevents: socket.socket | None = None
         self.lacks: list[str] = []
         with ExitStack() as undo:
@@ -55,6 +57,17 @@ class VolumeWatch:
         """Polls readable when something happened."""
         return self._poll.fileno()
 
+    def is_news(self) -> bool:
+        """Whether what was heard since the last time can concern a volume.
+
+        Other pods' mounts come and go all the time, and a look at many volumes costs something.
+        """
+        urgent, self._urgent = self._urgent, False
+        inside = self._ground.places.kubelet_root
+        lines = [line for line in Mounts.look().text.splitlines() if inside in line]
+        known, self._known = self._known, (hash(tuple(lines)), *self._ground.records.stamp())
+        return urgent or known != self._known
+
     def mark(self) -> None:
         """Hear the errors of all that is staged now, which is not heard yet. Raises OSError."""
         mounts = Mounts.look()
@@ -70,16 +83,19 @@ class VolumeWatch:
         self._marked = now
 
     def hear(self) -> bool:
-        """Take what was told; whether a look is due. Raises OSError."""
+        """Take what was told; whether to ask for news. Raises OSError."""
         due = self._forgets
         for fd, _ in self._poll.poll(0):
             if self._uevents and fd == self._uevents.fileno():
                 heard = read_uevents(self._uevents)
-                due |= heard is None or any(
+                lost = heard is None or any(
                     one.action == "remove" and "/block/" in one.path for one in heard
                 )
+                self._urgent |= lost
+                due |= lost
             else:
                 due = True
+                self._urgent |= fd == self._errors
                 if fd in (self._errors, self._mounts):
                     fanotify.read_events(fd)
         return due
