@@ -65,7 +65,7 @@ class IscsiBackend:
         self, places: Places, node: Ability = NODE, folder: Path = Path("/etc/iscsi")
     ) -> None:
         self._state_dir = places.state_dir
-        self._locks = Locks(places.run_dir)
+        self._locks = Locks(places.run_dir, make=False)  # the room has made it
         self._node = node
         self._folder = folder
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from daemon.volumes_command import volumes as command
 from ringbolt.linux import loop, mount
+from ringbolt.volumes import hanging
 from ringbolt.volumes.deadline import Deadline
 from ringbolt.volumes.errors import MismatchError
 from ringbolt.volumes.health import Fault
@@ -19,6 +20,7 @@ from ringbolt.volumes.outcome import State
 from ringbolt.volumes.policy import Policy, Rule
 from ringbolt.volumes.setting import Setting, write_setting
 from ringbolt.volumes.spec import Kind, Loop, Tmpfs
+from tests.kernel.test_volume_dead import unserved
 from tests.kernel.volumes_lab import VolumeLab, soon, volume, volume_lab
 
 pytestmark = pytest.mark.root
@@ -161,6 +163,22 @@ def test_what_a_killed_process_left_locked_is_not_told(lab: VolumeLab) -> None:
     os.waitpid(pid, 0)
     assert any((lab.places.run_dir / "volumes/locks").iterdir())
     assert only(lab).status.lock is None
+
+
+def test_a_volume_that_hangs_keeps_no_other_from_being_told(
+    lab: VolumeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hanging, "PATIENCE_S", 1.0)
+    lab.publish(DATA, lab.target("data"))
+    target = lab.target("scratch")
+    lab.publish(SCRATCH, target)
+    mount.umount(str(target))
+    with unserved(target):
+        data, scratch = seen(lab).volumes
+        assert data.stats
+        assert scratch.stats is None
+        assert {one.fault for one in scratch.ailments} == {Fault.FOREIGN, Fault.SILENT}
+        lab.room.unpublish(target, soon())
 
 
 def test_the_command_says_it_to_people_and_programs(lab: VolumeLab) -> None:
