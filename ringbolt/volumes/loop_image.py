@@ -37,6 +37,7 @@ from ringbolt.volumes.held import Held, identify
 from ringbolt.volumes.mounts import Root
 from ringbolt.volumes.outcome import Created, Snapshot
 from ringbolt.volumes.spec import Encryption, FsType, Kind, Loop
+from ringbolt.volumes.superblock import Superblock
 from ringbolt.volumes.tombstones import Tombstones
 from ringbolt.volumes.vault import require_possible
 from ringbolt.volumes.volume import Volume
@@ -221,9 +222,8 @@ class LoopBackend:
 
     def _prepare(self, ask: Ask, image: int) -> bool:
         """Have it checked and of the file's size; whether it can grow only once it is mounted."""
-        held = self._ensure_filesystem(ask.volume, image, ask.deadline)
-        found = find_filesystem(held)
-        if found is None or ask.volume.readonly:
+        held, found = self._ensure_filesystem(ask.volume, image, ask.deadline)
+        if ask.volume.readonly:
             return False
         check_filesystem(held, found, self._check, ask.deadline)
         if grow_unmounted(held, found, ask.deadline):
@@ -235,12 +235,13 @@ class LoopBackend:
         found = find_filesystem(self._held(volume, image))
         return found is None or os.fstat(image).st_size - found.size >= _WORTHWHILE
 
-    def _ensure_filesystem(self, volume: Volume, fd: int, deadline: Deadline) -> Held:
+    def _ensure_filesystem(
+        self, volume: Volume, fd: int, deadline: Deadline
+    ) -> tuple[Held, Superblock]:
         spec, held = _spec(volume), self._held(volume, fd)
         encryptable = volume.encryption is Encryption.FSCRYPT
         wanted = Wanted(spec.fs_type, spec.format, encryptable=encryptable)
-        ensure_filesystem(held, wanted, self._tombstones, deadline)
-        return held
+        return held, ensure_filesystem(held, wanted, self._tombstones, deadline).superblock
 
     def _held(self, volume: Volume, fd: int) -> Held:
         name = str(self._files.path(volume.namespace, _spec(volume).name))

@@ -146,7 +146,8 @@ _EXT_SPARES = (8193 * KIB, 16384 * 2 * KIB, 32768 * 4 * KIB)
 
 _MD = b"\xfc\x4e\x2b\xa9"
 _ZFS_LABEL = 256 * KIB
-_ZFS_UBERBLOCKS = range(128 * KIB, 256 * KIB, KIB)
+_ZFS_RING = 128 * KIB
+"""Where in a label its uberblocks begin, one each KiB or rarer up to its end."""
 _ZFS_MAGIC = frozenset({b"\x0c\xb1\xba\0\0\0\0\0", b"\0\0\0\0\0\xba\xb1\x0c"})
 
 
@@ -182,6 +183,17 @@ class _Window:
             return self._tail.startswith(magic, offset - self._tail_at)
         return self._read(offset, len(magic)) == magic
 
+    def part(self, begin: int, end: int) -> bytes:
+        """What stands from `begin` on, as far as the device goes."""
+        end = min(end, self.size)
+        if begin >= end:
+            return b""
+        if end <= len(self._head):
+            return self._head[begin:end]
+        if begin >= self._tail_at:
+            return self._tail[begin - self._tail_at : end - self._tail_at]
+        return self._read(begin, end - begin)
+
 
 def _fixed(window: _Window) -> Iterator[Signature]:
     for known in _FIXED:
@@ -216,10 +228,27 @@ def _md_at_end(window: _Window) -> Iterator[Signature]:
 def _zfs(window: _Window) -> Iterator[Signature]:
     aligned = window.size - window.size % _ZFS_LABEL
     for label in (0, _ZFS_LABEL, aligned - 2 * _ZFS_LABEL, aligned - _ZFS_LABEL):
-        for place in _ZFS_UBERBLOCKS:
-            if any(window.holds(label + place, magic) for magic in _ZFS_MAGIC):
-                yield Signature("zfs", _LVM, label + place)
-                break
+        begin = max(label + _ZFS_RING, 0)
+        ring = window.part(begin, label + _ZFS_LABEL)
+        found = [at for magic in _ZFS_MAGIC if (at := _find_each(ring, magic, KIB)) is not None]
+        if found:
+            yield Signature("zfs", _LVM, begin + min(found))
+
+
+def _find_each(data: bytes, magic: bytes, step: int) -> int | None:
+    """The first multiple of `step` at which `magic` stands.
+
+    What is looked for is the part of it that is not zero: most of a device is.
+    """
+    core = magic.strip(b"\0")
+    inside = magic.index(core)
+    found = data.find(core)
+    while found >= 0:
+        at = found - inside
+        if at % step == 0 and data.startswith(magic, at):
+            return at
+        found = data.find(core, found + 1)
+    return None
 
 
 def _nilfs2_spare(window: _Window) -> Iterator[Signature]:

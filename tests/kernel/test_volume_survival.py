@@ -86,7 +86,7 @@ def check(driver: Driver, verb: str) -> None:
         assert call(driver, "unmount") == ""
     wait_until(lambda: not files_of(driver.folder, "locks"))
     assert driver.mounts() == []
-    assert list(images(driver.folder).values()) == [0]
+    wait_until(lambda: list(images(driver.folder).values()) == [0])
     assert [*files_of(driver.folder, "published"), *files_of(driver.folder, "staged")] == []
     assert list((driver.kubelet / "plugins").glob("ringbolt.dev/*")) == []
     assert call(driver, "mount") == ""

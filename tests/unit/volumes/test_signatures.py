@@ -1,7 +1,7 @@
 """Every format is known by its magic where it stands, and nowhere else."""
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ringbolt.volumes.signatures import KIB, MIB, Usage, find_signatures
@@ -64,6 +64,22 @@ def test_several_are_told_in_their_order() -> None:
         ("md raid 1.0", Usage.RAID),
     ]
     assert str(found[0]) == "ext4 at byte 1080"
+
+
+@given(
+    st.integers(130 * KIB, 3 * MIB),
+    st.sampled_from([0, 1, -2, -1]),
+    st.integers(128, 255),
+    st.integers(0, KIB - 1),
+)
+def test_a_pool_is_known_by_any_of_its_uberblocks(
+    size: int, label: int, block: int, beside: int
+) -> None:
+    begin = (0 if label >= 0 else size // (256 * KIB)) + label
+    offset = begin * 256 * KIB + block * KIB + beside
+    assume(0 <= offset <= size - 8)
+    found = find_signatures(Disk(size, {offset: b"\0\0\0\0\0\xba\xb1\x0c"}).read, size)
+    assert [(one.name, one.offset) for one in found] == [("zfs", offset)] * (not beside)
 
 
 @given(st.integers(0, 3 * MIB))
