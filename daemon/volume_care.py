@@ -16,8 +16,8 @@ from daemon.options import VolumeOptions
 from daemon.volume_policy import volume_policy
 from daemon.volume_servers import tend_servers
 from ringbolt.devices.scan import Scanner
+from ringbolt.volumes.abilities import find_abilities
 from ringbolt.volumes.errors import VolumeError
-from ringbolt.volumes.fuse import FuseBackend
 from ringbolt.volumes.kinds import all_kinds, open_volumes
 from ringbolt.volumes.outcome import Reconciled
 from ringbolt.volumes.paths import Places
@@ -83,12 +83,9 @@ class VolumeCare:
         if lack := volume_propagation.find_lack(self._setting.places.kubelet_dir):
             _log.warning("this node lacks", lack=lack)
         wanted = {kind for rule in self._setting.policy.rules for kind in rule.kinds}
-        for backend in all_kinds(self._setting, self._find):
-            if backend.kind in wanted and (lack := backend.lacks()):
-                _log.warning("this node lacks", lack=f"{backend.kind.value} volumes: {lack}")
-            elif backend.kind in wanted and isinstance(backend, FuseBackend):
-                for lack in backend.lacking_helpers():
-                    _log.warning("this node lacks", lack=f"fuse volumes: {lack}")
+        for found in find_abilities(all_kinds(self._setting, self._find)):
+            for lack in filter(None, (found.lack, *found.partly)) if found.kind in wanted else ():
+                _log.warning("this node lacks", lack=f"{found.kind.value} volumes: {lack}")
 
 
 def _tell(found: Reconciled) -> None:

@@ -29,6 +29,11 @@ class EncryptedLoopBackend(LoopBackend):
         super().__init__(state_dir)
         self._luks = luks or LuksLayer(state_dir)
 
+    def lacking(self) -> tuple[str, ...]:
+        """What LUKS needs."""
+        lack = self._luks.lacks()
+        return (f"encrypt: luks: {lack}",) if lack else ()
+
     def validate(self, volume: Volume) -> None:
         """Raise InvalidError, NotAvailableError."""
         if _is_luks(volume):
@@ -80,6 +85,11 @@ class EncryptedDeviceBackend(DeviceBackend):
     def __init__(self, find: Finder | None, state_dir: Path, luks: LuksLayer | None = None) -> None:
         super().__init__(find, state_dir)
         self._luks = luks or LuksLayer(state_dir)
+
+    def lacking(self) -> tuple[str, ...]:
+        """What LUKS needs."""
+        lack = self._luks.lacks()
+        return (f"encrypt: luks: {lack}",) if lack else ()
 
     def validate(self, volume: Volume) -> None:
         """Raise InvalidError, NotAvailableError."""

@@ -45,7 +45,7 @@ class FuseBackend:
             return "volumes.helpers names none"
         return self._node.lacks_filesystem("fuse") or self._node.lacks_device("fuse", "fuse")
 
-    def lacking_helpers(self) -> tuple[str, ...]:
+    def lacking(self) -> tuple[str, ...]:
         """Of each helper that cannot run here, what it lacks."""
         lacks = {name: self._lacks_helper(one) for name, one in self._helpers.items()}
         return tuple(f"helper {name}: {lack}" for name, lack in lacks.items() if lack)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ringbolt.volumes import guard, standing
+from ringbolt.volumes.abilities import KindAbility, find_abilities
 from ringbolt.volumes.backend import Ask, Backend, Copying
 from ringbolt.volumes.deadline import Deadline
 from ringbolt.volumes.errors import BusyError, DeadlineError, NotAvailableError, VolumeError
@@ -76,6 +77,10 @@ class Volumes:
     def close(self) -> None:
         """Let go of descriptors that are kept to be fast; what is mounted stays."""
         self._publisher.close()
+
+    def abilities(self) -> tuple[KindAbility, ...]:
+        """What of each kind this node can, and what to install for the rest."""
+        return find_abilities(self._ground.backends.values())
 
     def validate(self, volume: Volume, tenant: Tenant) -> VolumeId:
         """Whether this pod may have this volume here; nothing is touched.
