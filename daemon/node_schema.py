@@ -74,6 +74,7 @@ def _read_rule(fields: Fields) -> VolumeRule:
         read_only=fields.scalar("readOnly", parse_flag, default=False),
         trusted=fields.scalar("trusted", parse_flag, default=False),
         devices=fields.scalars("devices", _parse_device) or ("*",),
+        roots=fields.scalars("roots", _parse_root),
     )
 
 

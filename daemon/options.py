@@ -25,7 +25,8 @@ class VolumeRule:
     """One of `volumes.allow`; sizes in bytes, None is no limit.
 
     `options` are globs over mount options beside the harmless ones; `trusted` allows `suid`, `dev`;
-    `devices` are globs over what device volumes are named by: `serial=WD-*`.
+    `devices` are globs over what device volumes are named by: `serial=WD-*`; `roots` are those of
+    `volumes.roots`, or directories in them, that it is about, none is all.
     """
 
     kinds: tuple[Kind, ...]
@@ -35,6 +36,7 @@ class VolumeRule:
     read_only: bool = False
     trusted: bool = False
     devices: tuple[str, ...] = ("*",)
+    roots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,4 +25,5 @@ def _rule(rule: VolumeRule) -> Rule:
         rule.read_only,
         rule.trusted,
         rule.devices,
+        rule.roots,
     )

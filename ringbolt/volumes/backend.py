@@ -61,7 +61,7 @@ class Backend(Protocol):
 
     @property
     def options(self) -> frozenset[str]:
-        """Names of superblock options that are harmless in anybody's hands."""
+        """Superblock options that are harmless in anybody's hands, or with one value: `a=b`."""
         ...
 
     def lacks(self) -> str:

@@ -38,7 +38,7 @@ class CifsBackend:
     staged = True
     options = frozenset(
         {
-            *("vers", "sec", "uid", "gid", "forceuid", "forcegid", "file_mode", "dir_mode"),
+            *("vers", "uid", "gid", "forceuid", "forcegid", "file_mode", "dir_mode"),
             *("noperm", "perm", "dynperm", "nobrl", "cache", "actimeo", "acregmax", "acdirmax"),
             *("iocharset", "mapchars", "mapposix", "nomapposix", "mfsymlinks", "nounix", "unix"),
             *("noserverino", "serverino", "seal", "sign", "nosetuids", "setuids", "nocase"),
@@ -46,9 +46,12 @@ class CifsBackend:
             *("nohandlecache", "handletimeout", "persistenthandles", "resilienthandles"),
             *("multichannel", "max_channels", "nodfs", "nostrictsync", "noposixpaths", "nolease"),
             *("closetimeo", "retrans", "fsc", "cifsacl", "modefromsid", "idsfromsid", "guest"),
+            *("sec=none", "sec=ntlm", "sec=ntlmi", "sec=ntlmv2", "sec=ntlmv2i"),
+            *("sec=ntlmssp", "sec=ntlmsspi"),
         }
     )
-    """Of mount.cifs(8): none names another server, a port, a user or a file."""
+    """Of mount.cifs(8): none names another server, a port, a user or a file. Kerberos is not among
+    them: it takes the tickets of the node, which are not the pod's to use."""
 
     def __init__(self, places: Places, node: Ability = NODE) -> None:
         self._aside = Aside(places)

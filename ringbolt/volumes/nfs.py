@@ -35,15 +35,16 @@ class NfsBackend:
     staged = True
     options = frozenset(
         {
-            *("vers", "nfsvers", "minorversion", "rsize", "wsize", "timeo", "retrans", "sec"),
+            *("vers", "nfsvers", "minorversion", "rsize", "wsize", "timeo", "retrans"),
             *("hard", "soft", "softerr", "softreval", "nosoftreval", "intr", "nointr", "sync"),
             *("ac", "noac", "acregmin", "acregmax", "acdirmin", "acdirmax", "actimeo", "cto"),
             *("nocto", "lookupcache", "nconnect", "max_connect", "rdirplus", "nordirplus"),
             *("lock", "nolock", "local_lock", "acl", "noacl", "proto", "tcp", "udp", "rdma"),
-            *("resvport", "noresvport", "xprtsec", "async"),
+            *("resvport", "noresvport", "xprtsec", "async", "sec=sys", "sec=none"),
         }
     )
-    """Of nfs(5): none names another server, a port, a file or goes on in the background."""
+    """Of nfs(5): none names another server, a port, a file or goes on in the background. Kerberos
+    takes the tickets of the node and its users, which are not the pod's to use."""
 
     def __init__(self, places: Places, node: Ability = NODE) -> None:
         self._aside = Aside(places)

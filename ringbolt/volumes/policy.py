@@ -30,7 +30,8 @@ class Rule:
     `max_size` in bytes, None is no limit. `options` are globs over mount options that are allowed
     beside the harmless ones. `readonly`: they may only read. `trusted`: they may ask for `suid` and
     `dev`, which give a volume's setuid programs and device nodes their meaning. `devices` are globs
-    over `serial=...`, `wwn=...` and so on, that device volumes must be named by.
+    over `serial=...`, `wwn=...` and so on, that device volumes must be named by. `roots` are those
+    of the policy's, or directories in them, that paths of the host must lie in; none is all.
     """
 
     kinds: frozenset[Kind]
@@ -40,6 +41,7 @@ class Rule:
     readonly: bool = False
     trusted: bool = False
     devices: tuple[str, ...] = ("*",)
+    roots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,9 @@ class Grant:
 
 
 def permit(policy: Policy, volume: Volume, tenant: Tenant, harmless: frozenset[str]) -> Grant:
-    """What the first rule that allows it grants; `harmless` are option names of its kind.
+    """What the first rule that allows it grants; `harmless` are options of its kind.
+
+    Each is a name, or a name with the one value that is harmless.
 
     Raises RefusedError with the reason of every rule that is about the kind and namespace.
     """
@@ -126,13 +130,19 @@ def _names(globs: tuple[str, ...], text: str) -> bool:
 
 def _outside(policy: Policy, volume: Volume) -> str:
     """Why a path of the host is out of bounds; empty if it is not."""
+    path = _host_path(volume)
+    if path and root_of(policy.roots, path) is None:
+        return f"{path} is below none of volumes.roots"
+    return ""
+
+
+def _host_path(volume: Volume) -> str:
+    """What of the host a volume is made of; empty: nothing."""
     match volume.spec:
         case Directory(path=path) | Image(path=path) | Overlay(lower=path):
-            if root_of(policy.roots, path) is None:
-                return f"{path} is below none of volumes.roots"
+            return path
         case _:
-            pass
-    return ""
+            return ""
 
 
 def root_of(roots: tuple[str, ...], path: str) -> str | None:
@@ -148,10 +158,14 @@ def _objection(rule: Rule, volume: Volume, options: Options, harmless: frozenset
     spec = volume.spec
     if isinstance(spec, Device) and not _names(rule.devices, f"{spec.key.value}={spec.value}"):
         return f"volumes.allow gives no device of {spec.key.value} {spec.value!r}"
+    path = _host_path(volume)
+    if path and rule.roots and root_of(rule.roots, path) is None:
+        return f"{path} is below none of the roots that volumes.allow gives"
     if options.trust and not rule.trusted:
         return "the options suid and dev need a rule that is trusted"
     for option in options.superblock:
-        if option_name(option) not in harmless and not _names(rule.options, option):
+        safe = option in harmless or option_name(option) in harmless
+        if not safe and not _names(rule.options, option):
             return f"mount option {option_name(option)} is not allowed for {volume.kind.value}"
     return ""
 

@@ -7,7 +7,7 @@ aside and renamed, so each is there whole or not at all. Secrets never enter.
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,12 +127,27 @@ class Records:
         return tuple(one.stat().st_mtime_ns for one in folders if one.exists())
 
     def sweep(self) -> None:
-        """Remove what can be read no more and what a killed process left half written."""
+        """Remove what can be read no more and what a killed process left half written.
+
+        Calls are under way meanwhile: what is being written, or cannot be looked at, is left.
+        """
         for folder in (self._published, self._staged):
+            read = _read_published if folder == self._published else _read_staged
             for path in folder.iterdir():
-                read = _read_published if folder == self._published else _read_staged
-                if path.suffix != ".json" or read(path) is None:
-                    path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    if _is_left(path) if path.suffix != ".json" else _is_broken(path, read):
+                        path.unlink()
+
+
+def _is_left(aside: Path) -> bool:
+    """Whether the process that wrote it is gone: its number is the suffix."""
+    return not Path("/proc", aside.suffix[1:]).exists()
+
+
+def _is_broken(path: Path, read: Callable[[Path], object]) -> bool:
+    """Raises OSError where that cannot be told."""
+    path.read_bytes()
+    return read(path) is None
 
 
 def _key(target: str) -> str:

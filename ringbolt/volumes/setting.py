@@ -48,6 +48,7 @@ def write_setting(setting: Setting) -> None:
                 "readonly": rule.readonly,
                 "trusted": rule.trusted,
                 "devices": rule.devices,
+                "roots": rule.roots,
             }
             for rule in policy.rules
         ],
@@ -97,6 +98,7 @@ def _to_rule(found: dict[str, Any]) -> Rule:
         bool(found["readonly"]),
         bool(found["trusted"]),
         tuple(found["devices"]),
+        tuple(found["roots"]),
     )
 
 

@@ -160,6 +160,7 @@ class Volumes:
                 _, remarks = self._staging.ensure(ask, held=False)
             fresh, more = self._publisher.ensure(ask, grant.attributes, publication)
             undo.pop_all()
+            self._ground.quarantined.pop(volume_id, None)
             if volume.kind is Kind.FUSE:
                 self._ground.secrets[volume_id] = secrets
         return Published(volume_id, target, fresh, (*remarks, *more))

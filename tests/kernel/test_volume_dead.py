@@ -83,6 +83,12 @@ def test_a_hung_mount_is_told_of_and_taken_off_when_asked(lab: VolumeLab) -> Non
         lab.publish(volume(Tmpfs(size=1 << 20), "0a1b/other"), other)
         lab.unpublish(other)
         assert lab.unpublish(target).unmounted == 1
+    (told,) = lab.room.list()
+    assert "does not answer" in told.quarantined
+    lab.publish(MEMORY, target)
+    (told,) = lab.room.list()
+    assert told.quarantined == ""
+    lab.unpublish(target)
     target.rmdir()
 
 

@@ -13,7 +13,7 @@ volumes:
   roots: [/srv/data]
   allow:
     - {namespaces: [team-*], kinds: [tmpfs, loop], max_size: 1Gi, options: ["data=*"]}
-    - {kinds: dir, readOnly: true, trusted: true}
+    - {kinds: dir, readOnly: true, trusted: true, roots: [/srv/data/a]}
     - {kinds: device, devices: ["serial=WD-*"]}
   helpers:
     - name: sshfs
@@ -28,7 +28,7 @@ def test_rules_arrive_whole() -> None:
         ("/srv/data",),
         (
             Rule(frozenset({Kind.TMPFS, Kind.LOOP}), ("team-*",), 1 << 30, ("data=*",)),
-            Rule(frozenset({Kind.DIRECTORY}), readonly=True, trusted=True),
+            Rule(frozenset({Kind.DIRECTORY}), readonly=True, trusted=True, roots=("/srv/data/a",)),
             Rule(frozenset({Kind.DEVICE}), devices=("serial=WD-*",)),
         ),
         (

@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringbolt.linux.mount import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID
+from ringbolt.volumes.cifs import CifsBackend
 from ringbolt.volumes.errors import InvalidError, RefusedError
+from ringbolt.volumes.nfs import NfsBackend
 from ringbolt.volumes.policy import Policy, Rule, permit, root_of
 from ringbolt.volumes.spec import Directory, Image, Kind, Loop, Overlay, Spec, Tmpfs, size_of
 from ringbolt.volumes.volume import Namespace, Tenant, Volume
@@ -36,6 +38,7 @@ rules = st.builds(
     options=st.sampled_from([(), ("journal_*",)]),
     readonly=st.booleans(),
     trusted=st.booleans(),
+    roots=st.lists(parts, max_size=1).map(tuple),
 )
 policies = st.builds(
     Policy, roots=st.lists(parts, max_size=2).map(tuple), rules=st.lists(rules).map(tuple)
@@ -78,6 +81,8 @@ def test_what_is_granted_obeys_some_rule_and_is_safe(
         assert option.partition("=")[0] in HARMLESS or any(rule.options for rule in mine)
     if isinstance(spec, Directory):
         assert any((spec.path + "/").startswith(root + "/") for root in policy.roots)
+        given = [rule.roots or policy.roots for rule in mine]
+        assert any(root_of(roots, spec.path) for roots in given)
     if all(rule.readonly for rule in mine):
         assert grant.volume.readonly
 
@@ -115,6 +120,28 @@ def test_anothers_namespace_is_out_of_reach() -> None:
     policy = Policy((), (ANY,))
     with pytest.raises(RefusedError, match="team-b"):
         permit(policy, volume(Loop("data"), namespace="team-b"), tenant("team-a"), HARMLESS)
+
+
+@pytest.mark.parametrize("kind", [Directory, Image, Overlay])
+def test_a_namespace_has_its_own_roots(kind: type[Directory | Image | Overlay]) -> None:
+    mine = Rule(frozenset(Kind), ("team-a",), roots=("/srv/data/a",))
+    policy = Policy(("/srv/data",), (mine, Rule(frozenset(Kind), ("team-b",))))
+    permit(policy, volume(kind("/srv/data/a/x")), tenant(), HARMLESS)
+    other = volume(kind("/srv/data/ab"), namespace="team-b")
+    permit(policy, other, tenant("team-b"), HARMLESS)
+    with pytest.raises(RefusedError, match="none of the roots that"):
+        permit(policy, volume(kind("/srv/data/ab")), tenant(), HARMLESS)
+
+
+@pytest.mark.parametrize("harmless", [CifsBackend.options, NfsBackend.options])
+def test_the_nodes_kerberos_tickets_are_not_a_pods_to_use(harmless: frozenset[str]) -> None:
+    asked = volume(Loop("x"), "sec=krb5")
+    for other in ("sec=krb5i", "sec=krb5p", "sec", "sec=none:krb5"):
+        with pytest.raises(RefusedError, match="mount option sec is not allowed"):
+            permit(Policy((), (ANY,)), volume(Loop("x"), other), tenant(), harmless)
+    permit(Policy((), (ANY,)), volume(Loop("x"), "sec=none"), tenant(), harmless)
+    told = Rule(frozenset(Kind), options=("sec=krb5",))
+    assert permit(Policy((), (told,)), asked, tenant(), harmless).options == asked.options
 
 
 def test_the_reasons_of_all_rules_are_told() -> None:

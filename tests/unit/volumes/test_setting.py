@@ -14,7 +14,7 @@ from ringbolt.volumes.spec import Kind
 def test_what_is_kept_is_what_is_read(tmp_path: Path) -> None:
     rules = (
         Rule(frozenset({Kind.TMPFS, Kind.DIRECTORY}), ("a", "team-*"), 1 << 30, ("data=*",)),
-        Rule(frozenset({Kind.LOOP}), readonly=True, trusted=True),
+        Rule(frozenset({Kind.LOOP}), readonly=True, trusted=True, roots=("/srv/a",)),
     )
     places = Places(tmp_path, Path("/state"), Path("/kubelet"))
     setting = Setting(places, Policy(("/srv", "/data"), rules))
