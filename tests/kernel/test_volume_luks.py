@@ -165,7 +165,7 @@ def test_what_is_inside_is_not_formatted_where_it_was_finished_once(lab: VolumeL
     lab.unpublish(target)
     with image(lab).open("r+b") as file:
         file.seek(MIB)
-        file.write(os.urandom(8 * MIB))
+        file.write(os.urandom(63 * MIB))
     with pytest.raises((NotBlankError, MismatchError), match="nothing was written"):
         show(lab, wanted(), target)
 
