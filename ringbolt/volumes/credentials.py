@@ -8,7 +8,6 @@ the run directory that are made once a boot, and that only root reads.
 import hashlib
 import hmac
 import os
-import secrets as randomness
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,7 +41,7 @@ class Credentials:
         aside = self._path.with_suffix(f".{os.getpid()}")
         flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         with os.fdopen(os.open(aside, flags, 0o600), "wb") as file:
-            file.write(randomness.token_bytes(_KEY_BYTES))
+            file.write(os.urandom(_KEY_BYTES))
         with suppress(FileExistsError):
             os.link(aside, self._path)
         aside.unlink()
