@@ -22,7 +22,15 @@ from ringbolt.volumes.errors import (
 from ringbolt.volumes.overlay import OverlayBackend
 from ringbolt.volumes.spec import Overlay
 from ringbolt.volumes.volume import Volume
-from tests.kernel.volumes_lab import NAMESPACE, TENANT, VolumeLab, flipping, soon, volume, volume_lab
+from tests.kernel.volumes_lab import (
+    NAMESPACE,
+    TENANT,
+    VolumeLab,
+    flipping,
+    soon,
+    volume,
+    volume_lab,
+)
 
 pytestmark = pytest.mark.root
 MIB = 1 << 20
