@@ -47,12 +47,16 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A staged volume; `options` are its superblock's. `held`: until `unstage`, users or none."""
+    """A staged volume; `options` are its superblock's. `held`: until `unstage`, users or none.
+
+    `mark` tells by which secrets it was opened, and nothing of them (`credentials`).
+    """
 
     volume: Volume
     options: tuple[str, ...]
     held: bool
     since: float
+    mark: str = ""
 
 
 class Records:
@@ -104,6 +108,7 @@ class Records:
             "options": list(record.options),
             "held": record.held,
             "since": record.since,
+            "mark": record.mark,
         }
         _write(self._staged / f"{record.volume.id}.json", text)
 
@@ -201,6 +206,7 @@ def _read_staged(path: Path) -> Staged | None:
             tuple(found["options"]),
             bool(found["held"]),
             float(found["since"]),
+            str(found.get("mark", "")),
         )
     except (KeyError, TypeError, ValueError, InvalidError):
         return None

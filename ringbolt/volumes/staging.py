@@ -8,6 +8,7 @@ import errno
 import os
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ringbolt.linux.mount import MS_PRIVATE, MountPoint, mount_setattr, set_prop
 from ringbolt.linux.mount_api import FsContext, move_mount
 from ringbolt.volumes import guard, standing, vault
 from ringbolt.volumes.backend import Ask
+from ringbolt.volumes.credentials import Credentials
 from ringbolt.volumes.errors import ConflictError, MismatchError
 from ringbolt.volumes.ground import Ground
 from ringbolt.volumes.health import ailing
@@ -23,7 +25,7 @@ from ringbolt.volumes.mounts import Mounts, Root
 from ringbolt.volumes.outcome import State
 from ringbolt.volumes.paths import Spot
 from ringbolt.volumes.records import Staged
-from ringbolt.volumes.spec import FsType
+from ringbolt.volumes.spec import Device, Encryption, FsType, Iscsi, Kind, Loop
 from ringbolt.volumes.volume import Volume, VolumeId, parse_id
 
 _STAYS = frozenset({errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT})
@@ -43,15 +45,17 @@ class Staging:
         the kind raises.
         """
         volume = ask.volume
-        before = self._ground.records.staged(volume.id)
+        before, now = self._ground.records.staged(volume.id), self._record(ask, held=held)
+        if before and before.held:
+            now = replace(now, held=True)
         with self._spot(volume) as spot:
             found, remarks = standing.settle(spot, partial(self._holds, volume))
             if found.state is State.MOUNTED and self._is_sound(spot, found.top, ask):
-                _check_alike(before, ask)
-                self._remember(ask, held=held or bool(before and before.held))
+                _check_alike(before, now, found.top)
+                self._ground.records.put_staged(now)
                 self._ground.quarantined.pop(volume.id, None)
                 return False, remarks
-            self._remember(ask, held=held or bool(before and before.held))
+            self._ground.records.put_staged(now)
             self._mount(ask, spot)
         self._ground.quarantined.pop(volume.id, None)
         return True, remarks
@@ -168,9 +172,12 @@ class Staging:
         standing.unmount_all(spot)
         return False
 
-    def _remember(self, ask: Ask, *, held: bool) -> None:
-        record = Staged(ask.volume, ask.options, held, time.time())
-        self._ground.records.put_staged(record)
+    def _record(self, ask: Ask, *, held: bool) -> Staged:
+        """Its secrets by a mark alone, where they are asked for only to make the one mount."""
+        opens = ask.volume.kind is Kind.ISCSI or ask.volume.encryption is Encryption.LUKS
+        marks = Credentials(self._ground.places.run_dir)
+        mark = marks.mark(ask.secrets) if opens else ""
+        return Staged(ask.volume, ask.options, held, time.time(), mark)
 
     def _spot(self, volume: Volume) -> Spot:
         places = self._ground.places
@@ -223,10 +230,21 @@ def attach(tree: int, spot: Spot) -> None:
         os.close(target)
 
 
-def _check_alike(before: Staged | None, ask: Ask) -> None:
-    """One superblock has one set of options: whoever comes later gets those or nothing."""
-    if before and (before.options, before.volume.block) != (ask.options, ask.volume.block):
+def _check_alike(before: Staged | None, now: Staged, point: MountPoint) -> None:
+    """One superblock has one set of options: whoever comes later gets those or nothing.
+
+    And only with the secret that it was opened with.
+    """
+    volume_id, spec = now.volume.id, now.volume.spec
+    wanted = spec.fs_type if isinstance(spec, Loop | Device | Iscsi) else None
+    if wanted and not now.volume.block and wanted.value != point.fstype:
+        raise MismatchError(f"{volume_id} holds {point.fstype}, not {wanted.value}: ask for that")
+    if before and before.mark and before.mark != now.mark:
+        raise MismatchError(
+            f"{volume_id} is mounted for another pod, which had another secret: name the same"
+        )
+    if before and (before.options, before.volume.block) != (now.options, now.volume.block):
         raise ConflictError(
-            f"{ask.volume.id} is mounted with the options {','.join(before.options) or '(none)'} "
+            f"{volume_id} is mounted with the options {','.join(before.options) or '(none)'} "
             "for another pod: ask for the same"
         )

@@ -84,6 +84,15 @@ def test_two_pods_share_one_mount_which_ends_with_the_last(lab: VolumeLab) -> No
     assert lab.unpublish(second).unstaged
 
 
+def test_another_file_system_than_the_mounted_one_is_refused(lab: VolumeLab) -> None:
+    target = lab.target("data")
+    lab.publish(ext4(), target)
+    other = volume(Loop("data", fs_type=FsType.XFS))
+    with pytest.raises(MismatchError, match="holds ext4, not xfs"):
+        lab.publish(other, lab.target("data", "beef"))
+    lab.unpublish(target)
+
+
 def test_an_image_is_sparse_or_allocated_and_512_sectors_direct(lab: VolumeLab) -> None:
     lab.publish(ext4("sparse"), lab.target("sparse"))
     lab.publish(volume(Loop("full", 16 * MIB, preallocate=True)), lab.target("full"))

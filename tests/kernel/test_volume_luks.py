@@ -136,6 +136,20 @@ def test_a_wrong_key_is_told_and_changes_nothing(lab: VolumeLab) -> None:
         show(lab, wanted(), target, Secrets())
 
 
+@pytest.mark.parametrize("other", [Secrets(), Secrets({"key": b"wrong"})])
+def test_a_volume_that_is_open_is_shown_to_nobody_without_its_key(
+    lab: VolumeLab, other: Secrets
+) -> None:
+    target, second = lab.target("data"), lab.target("second")
+    show(lab, wanted(), target)
+    with pytest.raises(MismatchError, match="another secret"):
+        lab.room.publish(wanted(), Publication(second, TENANT), soon(), other)
+    assert not os.path.ismount(second)
+    lab.room.publish(wanted(), Publication(second, TENANT), soon(), SECRETS)
+    lab.unpublish(second)
+    lab.unpublish(target)
+
+
 @pytest.mark.parametrize("at", [0, MIB - 4, 63 * MIB, 64 * MIB - 4])
 def test_what_is_not_blank_is_never_encrypted(lab: VolumeLab, made: Programs, at: int) -> None:
     """hetznercloud/csi-driver#1346, with LUKS: absence of evidence is no proof (items 2 and 21)."""
