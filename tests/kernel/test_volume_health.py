@@ -17,6 +17,7 @@ from daemon.volume_health import PERIOD_S, VolumeHealth
 from daemon.volume_metrics import VolumeMetrics
 from ringbolt.linux import fanotify, loop, mount
 from ringbolt.linux.inode_flags import is_immutable, set_immutable
+from ringbolt.linux.mount_api import FsContext
 from ringbolt.linux.uevent import Uevent, open_uevents, read_uevents
 from ringbolt.volumes.spec import Directory, Kind, Loop, Tmpfs
 from ringbolt.volumes.volume import Publication
@@ -111,6 +112,18 @@ async def test_an_error_of_a_file_system_is_told_at_once(lab: VolumeLab) -> None
         await told.until("volume ails no more")
         assert told.count("ringbolt_volume_ailments", kind="loop", fault="read-only") is None
         assert told.count("ringbolt_volume_faults_total", kind="loop", fault="read-only") == 1
+
+
+async def test_an_error_that_stops_no_writing_is_told_too(lab: VolumeLab) -> None:
+    lab.publish(DATA, lab.target("data"))
+    with FsContext.pick(str(lab.places.stagings / DATA.id / "mount")) as context:
+        context.set_string("errors", "continue")
+        context.reconfigure()
+    async with looked_after(lab) as told:
+        trigger_error(lab)
+        line = await told.until("volume ails")
+        assert line["fault"] == "errors"
+        assert "damaged after 1 error" in lab.room.stats(lab.target("data")).abnormal
 
 
 async def test_what_was_wrong_before_is_told_at_the_start(lab: VolumeLab) -> None:
