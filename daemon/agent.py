@@ -27,7 +27,7 @@ from daemon.exec_door import measured, open_cni_door, open_volume_door
 from daemon.exec_server import ExecServer
 from daemon.frame import Kind
 from daemon.holders import Holders
-from daemon.http import Page, serving
+from daemon.http import Page, Pages, serving
 from daemon.injector import Injector
 from daemon.install_keeper import InstallKeeper
 from daemon.inventory import Inventory
@@ -41,6 +41,7 @@ from daemon.reload import ConfigFile
 from daemon.streams import Streams
 from daemon.supply import Supply
 from daemon.volume_care import VolumeCare
+from daemon.volume_count import VolumeCount
 from daemon.volume_health import VolumeHealth
 from ringbolt.devices.resource import Resource, ResourceName
 from ringbolt.devices.scan import Scanner
@@ -109,6 +110,7 @@ class Agent:
         self._care = NetworkCare(self._network, options.run_dir, self._metrics.network)
         places = Places(options.run_dir, options.state_dir, options.kubelet_dir)
         self._volumes = VolumeCare(places)
+        self._count = VolumeCount(self._volumes.measure)
         self._health = VolumeHealth(self._volumes.room, self._metrics.volume_health)
         doors = {
             Kind.CNI: open_cni_door(self._network),
@@ -127,7 +129,11 @@ class Agent:
         """Serve until SIGTERM or SIGINT. Raises ConfigError, OSError before serving anything."""
         config = self._config_file.first()
         stop = self._handle_signals()
-        pages = {"/healthz": self._healthz, "/metrics": self._exposition, "/devices": self._devices}
+        pages: Pages = {
+            "/healthz": self._healthz,
+            "/metrics": self._exposition,
+            "/devices": self._devices,
+        }
         async with serving(self._options.http, pages), self._tasks:
             tasks = [
                 self._endless(self._watch.run(), "directory watch"),
@@ -245,9 +251,8 @@ class Agent:
         text = "no kubelet listens to: " + ", ".join(sorted(silent)) + "\n"
         return Page(text.encode(), HTTPStatus.SERVICE_UNAVAILABLE)
 
-    def _exposition(self) -> Page:
-        with contextlib.suppress(OSError):  # of what cannot be counted there is no number
-            self._metrics.volumes(self._volumes.measure())
+    async def _exposition(self) -> Page:
+        self._metrics.volumes(await self._count.now())
         return Page(self._metrics.exposition(), content_type="text/plain; version=0.0.4")
 
     def _devices(self) -> Page:

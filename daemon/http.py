@@ -5,7 +5,7 @@ A request line and nothing else is read, so a web framework would only add memor
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -25,7 +25,7 @@ class Page:
     content_type: str = "text/plain; charset=utf-8"
 
 
-Pages = Mapping[str, Callable[[], Page]]
+Pages = Mapping[str, Callable[[], Page | Awaitable[Page]]]
 
 
 @contextlib.asynccontextmanager
@@ -71,7 +71,8 @@ async def _page(reader: asyncio.StreamReader, pages: Pages) -> Page:
     if make is None:
         known = " ".join(sorted(pages))
         return Page(f"no such page; there are {known}\n".encode(), HTTPStatus.NOT_FOUND)
-    page = make()
+    made = make()
+    page = made if isinstance(made, Page) else await made
     return page if line[0] == "GET" else Page(b"", page.status, page.content_type)
 
 

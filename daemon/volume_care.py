@@ -73,9 +73,12 @@ class VolumeCare:
         try:
             self._tell_lacks()
             _tell(self.room().reconcile())
+        except (VolumeError, OSError) as error:
+            _log.error("what was left of volumes is not put right", error=str(error))
+        try:
             tend_servers(self.room(), self._setting.places.run_dir)
         except (VolumeError, OSError) as error:
-            _log.error("volumes are not looked after", error=str(error))
+            _log.error("volumes' servers are not looked after", error=str(error))
 
     def _tell_lacks(self) -> None:
         if not self._setting.policy.rules:
