@@ -1,5 +1,6 @@
 """What every call stands on: the places, what is remembered, locks, the policy and the kinds."""
 
+import os
 from collections.abc import Generator, Iterable, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -8,10 +9,10 @@ from datetime import UTC, datetime
 from ringbolt.volumes.backend import Backend, Encrypting
 from ringbolt.volumes.credentials import Credentials
 from ringbolt.volumes.deadline import Deadline
-from ringbolt.volumes.errors import DeadlineError, NotAvailableError
+from ringbolt.volumes.errors import DeadlineError, NotAvailableError, RefusedError
 from ringbolt.volumes.locks import Locks
 from ringbolt.volumes.paths import Places
-from ringbolt.volumes.policy import Grant, Policy, permit
+from ringbolt.volumes.policy import Grant, Policy, host_path, permit, root_of
 from ringbolt.volumes.records import Records
 from ringbolt.volumes.spec import BY_SECRETS, Encryption, Kind
 from ringbolt.volumes.volume import NO_SECRETS, Secrets, Tenant, Volume, VolumeId
@@ -51,11 +52,26 @@ class Ground:
         backend = self.backend(volume.kind)
         _check_encryption(volume, backend)
         grant = permit(self.policy, volume, tenant, backend.options)
+        self._check_ours(host_path(volume))
         backend.validate(grant.volume)
         if volume.kind not in BY_SECRETS:
             return grant
         mark = Credentials(self.places.run_dir).mark(secrets)
         return replace(grant, volume=replace(grant.volume, credential=mark))
+
+    def _check_ours(self, path: str) -> None:
+        """No root that its operator drew too wide gives away other pods' volumes and secrets."""
+        root = root_of(self.policy.roots, path)
+        if root is None:
+            return
+        # Below its root no link is followed, and whoever made one could change it meanwhile.
+        real, places = f"{os.path.realpath(root)}{path[len(root) :]}/", self.places
+        for own in (places.state_dir / "volumes", places.run_dir, places.kubelet_dir):
+            kept = f"{os.path.realpath(own)}/"
+            if real.startswith(kept) or kept.startswith(real):
+                raise RefusedError(
+                    f"{path} is not to be had: {own} is the agent's or the kubelet's"
+                )
 
     def quarantine(self, volume_id: VolumeId, why: str) -> None:
         """Tell of a volume that the kernel may still be busy with, until a call on it succeeds."""

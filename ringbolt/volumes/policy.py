@@ -130,13 +130,13 @@ def _names(globs: tuple[str, ...], text: str) -> bool:
 
 def _outside(policy: Policy, volume: Volume) -> str:
     """Why a path of the host is out of bounds; empty if it is not."""
-    path = _host_path(volume)
+    path = host_path(volume)
     if path and root_of(policy.roots, path) is None:
         return f"{path} is below none of volumes.roots"
     return ""
 
 
-def _host_path(volume: Volume) -> str:
+def host_path(volume: Volume) -> str:
     """What of the host a volume is made of; empty: nothing."""
     match volume.spec:
         case Directory(path=path) | Image(path=path) | Overlay(lower=path):
@@ -158,7 +158,7 @@ def _objection(rule: Rule, volume: Volume, options: Options, harmless: frozenset
     spec = volume.spec
     if isinstance(spec, Device) and not _names(rule.devices, f"{spec.key.value}={spec.value}"):
         return f"volumes.allow gives no device of {spec.key.value} {spec.value!r}"
-    path = _host_path(volume)
+    path = host_path(volume)
     if path and rule.roots and root_of(rule.roots, path) is None:
         return f"{path} is below none of the roots that volumes.allow gives"
     if options.trust and not rule.trusted:

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from ringbolt.linux import mount
-from ringbolt.volumes.errors import InvalidError, VolumeError
-from ringbolt.volumes.spec import Directory, Loop
+from ringbolt.volumes.directory import DirectoryBackend
+from ringbolt.volumes.errors import InvalidError, RefusedError, VolumeError
+from ringbolt.volumes.policy import Policy, Rule
+from ringbolt.volumes.spec import Directory, Kind, Loop
 from ringbolt.volumes.volume import VolumeId
-from tests.kernel.volumes_lab import VolumeLab, flipping, soon, volume, volume_lab
+from tests.kernel.volumes_lab import TENANT, VolumeLab, flipping, soon, volume, volume_lab
 
 pytestmark = pytest.mark.root
 
@@ -52,6 +54,25 @@ def test_a_directory_volume_swapped_for_a_link(lab: VolumeLab, tmp_path: Path) -
                 lab.publish(volume(Directory(str(lab.root / "data"))), target)
                 assert not (target / "key").exists()
             lab.unpublish(target)
+
+
+def test_a_root_that_is_too_wide_gives_away_nothing_of_other_pods(
+    lab: VolumeLab, tmp_path: Path
+) -> None:
+    wide = (str(tmp_path),)
+    rules = (Rule(frozenset({Kind.DIRECTORY})),)
+    (tmp_path / "harmless").mkdir()
+    (tmp_path / "alias").symlink_to(tmp_path)
+    policy = Policy((*wide, str(tmp_path / "alias")), rules)
+    lab.room.adopt(policy, [DirectoryBackend(policy.roots)])
+    places = lab.places
+    for path in (
+        *(tmp_path, places.kubelet_dir, places.kubelet_dir / "pods", places.run_dir),
+        *(places.state_dir, places.state_dir / "volumes" / "loop", tmp_path / "alias"),
+    ):
+        with pytest.raises(RefusedError, match="not to be had"):
+            lab.room.validate(volume(Directory(str(path))), TENANT)
+    lab.room.validate(volume(Directory(str(tmp_path / "harmless"))), TENANT)
 
 
 def test_files_swapped_for_links_are_not_given_away(lab: VolumeLab, tmp_path: Path) -> None:
