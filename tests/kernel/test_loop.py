@@ -72,6 +72,7 @@ def test_a_bound_device_is_not_bound_again(image: Path) -> None:
 
 
 def test_a_device_is_found_by_its_file_whatever_its_path(image: Path) -> None:
+    """k/k#96888: behind a link a device was not found again, and leaked."""
     found = image.stat()
     with attached(image) as made:
         image.rename(image.with_name("renamed"))

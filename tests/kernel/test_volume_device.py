@@ -132,7 +132,7 @@ def test_a_name_of_several_disks_or_of_none_is_refused_and_told(bench: Bench) ->
 
 
 def test_a_disk_that_udev_has_not_looked_at_is_left_alone(bench: Bench) -> None:
-    """hetznercloud/csi-driver#1346: not ready when it was looked at, ready when it was wiped."""
+    """hetznercloud/csi-driver#1346, k/k#95183: ready only when it was wiped."""
     node = bench.disk()
     bench.names["A1"] = (Candidate(node, Path(node).stat().st_rdev, settled=False),)
     with pytest.raises(TryAgainError, match="udev"):

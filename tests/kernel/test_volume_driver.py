@@ -71,6 +71,7 @@ def test_a_loop_volume_is_found_again_by_another_pod(driver: Driver) -> None:
 
 
 def test_a_call_that_is_made_again_stacks_nothing(driver: Driver) -> None:
+    """topolvm#1225, aws-ebs-csi-driver#1007."""
     for _ in range(3):
         assert driver.mount("data", kind="loop", name="data", size="32Mi") == ""
     assert len(driver.mounts()) == 2, "staged once, published once"

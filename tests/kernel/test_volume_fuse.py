@@ -116,6 +116,7 @@ def test_a_helper_serves_two_pods_and_ends_with_the_last(fuse: FuseLab, helper: 
 def test_a_server_lives_on_when_the_agent_is_gone_and_is_known_to_the_next(
     fuse: FuseLab,
 ) -> None:
+    """blob-csi-driver#115, ceph-csi#91."""
     wanted, target = fuse.wanted("one"), fuse.lab.target("data")
     fuse.show(wanted, target)
     pid = fuse.pid("one")
@@ -145,7 +146,7 @@ def test_a_server_lives_in_a_cgroup_of_its_own_where_the_node_has_them(fuse: Fus
 
 
 def test_a_server_keeps_no_other_volume_busy(fuse: FuseLab) -> None:
-    """What is mounted while it starts is not held by its copy of the mounts (item 15)."""
+    """What is mounted while it starts is not held by its copy of the mounts."""
     scratch, target = fuse.lab.target("scratch"), fuse.lab.target("data")
     fuse.lab.publish(volume(Tmpfs(size=1 << 20), "0a1b/scratch"), scratch)
     fuse.show(fuse.wanted("one"), target)
@@ -158,6 +159,7 @@ def test_a_server_keeps_no_other_volume_busy(fuse: FuseLab) -> None:
 
 
 def test_what_has_died_is_mounted_anew_for_all_its_pods(fuse: FuseLab) -> None:
+    """k/k#96361, kadalu#1003: a dead server's mounts never came back."""
     wanted = fuse.wanted("one")
     targets = [fuse.lab.target("data", pod) for pod in ("a", "b")]
     for target in targets:
@@ -243,6 +245,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_one_hung_volume_keeps_no_other_waiting(fuse: FuseLab) -> None:
+    """csi-driver-nfs#569, k/k#72048: the dead one blocked all."""
     hung, target = fuse.wanted("hung"), fuse.lab.target("hung")
     fuse.show(hung, target)
     (fuse.source("hung") / "hang").touch()

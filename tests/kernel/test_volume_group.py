@@ -79,6 +79,7 @@ def test_pods_of_different_groups_share_a_volume_that_is_walked_once(
     fs_type: FsType,
     need_program: Callable[[str, str], str],
 ) -> None:
+    """k/k#69699, #130192: each start walked millions of files."""
     need_program(*PROGRAMS[fs_type])
     first, second, wanted = lab.target("data"), lab.target("data", "beef"), data(fs_type=fs_type)
     lab.publish(wanted, first, fs_group=2000)

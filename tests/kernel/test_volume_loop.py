@@ -107,6 +107,7 @@ def test_an_image_is_sparse_or_allocated_and_512_sectors_direct(lab: VolumeLab) 
 
 
 def test_a_volume_larger_than_what_is_left_is_refused(lab: VolumeLab) -> None:
+    """local-path-provisioner#225: sizes that nothing held."""
     with pytest.raises(FullError):
         lab.publish(ext4(size=1 << 60), lab.target("data"))
     assert list(image(lab).parent.iterdir()) == []
@@ -176,6 +177,7 @@ def test_unpublish_needs_nothing_but_the_path(lab: VolumeLab) -> None:
 
 
 def test_a_file_system_with_errors_is_not_given_to_pods(lab: VolumeLab) -> None:
+    """longhorn#5561, nbs#2936."""
     target = lab.target("data")
     lab.publish(ext4(), target)
     (number,) = loops_of(image(lab))

@@ -102,6 +102,7 @@ def test_an_export_is_mounted_once_and_shown_to_two_pods(lab: VolumeLab, made: P
 
 
 def test_a_password_is_in_one_file_and_nowhere_else(lab: VolumeLab, made: Programs) -> None:
+    """azurefile-csi-driver#1828, csi-driver-smb#7."""
     target = lab.target("data")
     show(lab, volume(SHARE, "", "vers=3.1.1"), target)
     (call,) = made.calls("mount.cifs")

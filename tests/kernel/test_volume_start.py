@@ -35,6 +35,7 @@ def forget(lab: VolumeLab) -> None:
 
 
 def test_after_a_reboot_the_kubelet_can_remove_its_directories(lab: VolumeLab) -> None:
+    """k/k#60987: who finds them left removes them by hand, and live data too."""
     data, scratch = lab.target("data"), lab.target("scratch")
     lab.publish(LOOP, data)
     lab.publish(MEMORY, scratch)
@@ -74,6 +75,7 @@ def test_a_staged_volume_without_users_is_unstaged(lab: VolumeLab) -> None:
 
 
 def test_a_mount_that_nothing_is_remembered_of_is_told_of_and_stays(lab: VolumeLab) -> None:
+    """k/k#105536: what is orphaned is told of, never removed."""
     target = lab.target("data")
     lab.publish(LOOP, target)
     forget(lab)

@@ -79,6 +79,7 @@ def test_read_only_is_read_only_for_this_publication_alone(lab: VolumeLab) -> No
 
 
 def test_a_mount_point_refuses_writes_when_nothing_is_mounted(lab: VolumeLab) -> None:
+    """k/k#109955, #67643, hpe-storage/csi-driver#416."""
     target = lab.target("scratch")
     lab.publish(volume(scratch(), "0a1b/scratch"), target)
     mount.umount(str(target))
@@ -89,6 +90,7 @@ def test_a_mount_point_refuses_writes_when_nothing_is_mounted(lab: VolumeLab) ->
 
 
 def test_copies_on_top_of_each_other_are_taken_off(lab: VolumeLab) -> None:
+    """spiffe-csi#331: 49,153 mounts after two restarts of a kubelet."""
     target = lab.target("data")
     wanted = volume(Directory(str(lab.root / "data"), create=True))
     lab.publish(wanted, target)
