@@ -15,8 +15,8 @@ from flexvolume.call import Call, Reply
 from flexvolume.grammar import to_volume
 from flexvolume.options import Options, parse_options
 from ringbolt.volumes.deadline import Deadline
-from ringbolt.volumes.errors import InvalidError, NotFoundError
-from ringbolt.volumes.outcome import Created, Published, Unpublished, VolumeStatus
+from ringbolt.volumes.errors import InvalidError
+from ringbolt.volumes.outcome import Created, Published, Unpublished
 from ringbolt.volumes.volume import NO_SECRETS, Publication, Secrets, Tenant, Volume
 
 NEVER_SUPPORTED = frozenset(
@@ -64,8 +64,8 @@ class Room(Protocol):
         """Grow it to at least `size` bytes; how large it is now."""
         ...
 
-    def list(self) -> tuple[VolumeStatus, ...]:
-        """What is there, and where."""
+    def published_at(self, target: Path) -> tuple[Volume, Tenant]:
+        """What is shown there, and for whom."""
         ...
 
 
@@ -154,7 +154,7 @@ def _expandfs(request: _Request) -> Mapping[str, object]:
     target = _target(request, 2)
     size = _parse_count(request.arguments[3])
     room = request.open_room()
-    volume, tenant = _published_at(room, target)
+    volume, tenant = room.published_at(target)
     request.facts.update(volume_id=volume.id, volume_kind=volume.kind.value)
     return {"volumeNewSize": room.expand(volume, tenant, size, request.deadline)}
 
@@ -187,14 +187,6 @@ def _instance(tenant: Tenant, target: Path) -> str:
     if not tenant.uid:
         raise InvalidError("kubernetes.io/pod.uid is missing")
     return f"{tenant.uid}/{target.name}"
-
-
-def _published_at(room: Room, target: Path) -> tuple[Volume, Tenant]:
-    for status in room.list():
-        for one in status.publications:
-            if one.target == target and status.volume:
-                return status.volume, one.tenant
-    raise NotFoundError(f"nothing of ours is mounted at {target}")
 
 
 def _parse_count(text: str) -> int:

@@ -15,7 +15,13 @@ from ringbolt.volumes import guard, standing
 from ringbolt.volumes.abilities import KindAbility, find_abilities
 from ringbolt.volumes.backend import Ask, Backend, Copying
 from ringbolt.volumes.deadline import Deadline
-from ringbolt.volumes.errors import BusyError, DeadlineError, NotAvailableError, VolumeError
+from ringbolt.volumes.errors import (
+    BusyError,
+    DeadlineError,
+    NotAvailableError,
+    NotFoundError,
+    VolumeError,
+)
 from ringbolt.volumes.extent import Extent, with_size
 from ringbolt.volumes.ground import Ground, table_of
 from ringbolt.volumes.health import Examination, Examined
@@ -196,6 +202,13 @@ class Volumes:
                 raise BusyError(f"{volume_id} is still published at {used[0].target}")
             record = self._ground.records.staged(volume_id)
             return self._staging.remove(volume_id, record.volume if record else None)
+
+    def published_at(self, target: Path) -> tuple[Volume, Tenant]:
+        """What was published at a target, and for whom. Raises NotFoundError, InvalidError."""
+        record = self._ground.records.published(self._ground.places.plain(target))
+        if record is None:
+            raise NotFoundError(f"nothing of ours is mounted at {target}")
+        return record.volume, record.publication.tenant
 
     def stats(self, target: Path) -> Stats:
         """Of what is published at a target. Raises NotFoundError, DeadlineError, OSError."""

@@ -10,7 +10,7 @@ import pytest
 from ringbolt.linux import mount
 from ringbolt.volumes.errors import ConflictError, InvalidError, NotFoundError, RefusedError
 from ringbolt.volumes.spec import Directory, Tmpfs
-from tests.kernel.volumes_lab import VolumeLab, volume, volume_lab
+from tests.kernel.volumes_lab import TENANT, VolumeLab, volume, volume_lab
 
 pytestmark = pytest.mark.root
 
@@ -180,6 +180,10 @@ def test_a_kubelets_directory_may_be_a_link(lab: VolumeLab, tmp_path: Path) -> N
     wanted = volume(scratch(), "0a1b/scratch")
     assert linked.publish(wanted, through).fresh
     assert not linked.publish(wanted, target).fresh
+    for path in (through, target):
+        assert linked.room.published_at(path) == (wanted, TENANT)
+    with pytest.raises(NotFoundError):
+        linked.room.published_at(target / "other")
     assert linked.unpublish(through).unmounted == 1
     target.rmdir()
 

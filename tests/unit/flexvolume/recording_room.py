@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ringbolt.volumes.deadline import Deadline
-from ringbolt.volumes.outcome import Created, Published, Unpublished, VolumeStatus
+from ringbolt.volumes.errors import NotFoundError
+from ringbolt.volumes.outcome import Created, Published, Unpublished
 from ringbolt.volumes.volume import (
     NO_SECRETS,
     Publication,
@@ -21,7 +22,9 @@ class RecordingRoom:
 
     error: Exception | None = None
     fails: str = "publish"
-    there: tuple[VolumeStatus, ...] = ()
+    there: dict[Path, tuple[Volume, Tenant]] = field(
+        default_factory=dict[Path, tuple[Volume, Tenant]]
+    )
     asked: list[tuple[str, object]] = field(default_factory=list[tuple[str, object]])
     secrets: list[Secrets] = field(default_factory=list[Secrets])
 
@@ -60,8 +63,10 @@ class RecordingRoom:
         self._note("expand", (volume, tenant, size), secrets)
         return size + 512
 
-    def list(self) -> tuple[VolumeStatus, ...]:
-        return self.there
+    def published_at(self, target: Path) -> tuple[Volume, Tenant]:
+        if target not in self.there:
+            raise NotFoundError("nothing of ours is mounted there")
+        return self.there[target]
 
     def _note(self, verb: str, given: object, secrets: Secrets) -> None:
         self.asked.append((verb, given))

@@ -16,7 +16,6 @@ from flexvolume.door import NEVER_SUPPORTED, handle, target_of
 from flexvolume.options import parse_options
 from ringbolt.volumes import errors
 from ringbolt.volumes.deadline import Deadline
-from ringbolt.volumes.outcome import PublicationStatus, State, VolumeStatus
 from ringbolt.volumes.spec import Loop
 from ringbolt.volumes.volume import Namespace, Publication, Tenant, Volume
 from tests.unit.flexvolume.recording_room import RecordingRoom
@@ -125,9 +124,7 @@ def test_unmount_needs_the_path_alone_and_leaves_the_directory_to_the_kubelet() 
 
 def test_expandfs_grows_what_is_published_at_the_directory() -> None:
     volume = Volume(Loop("data"), Namespace("shop"))
-    place = PublicationStatus(Path(TARGET), TENANT, readonly=False, state=State.MOUNTED, since=0.0)
-    there = (VolumeStatus(volume.id, volume.kind, volume, State.MOUNTED, (place,)),)
-    room = RecordingRoom(there=there)
+    room = RecordingRoom(there={Path(TARGET): (volume, TENANT)})
     reply, answer = call("expandfs", "{}", "", TARGET, "4096", "1024", room=room)
     assert answer == {"status": "Success", "volumeNewSize": 4608}
     assert room.asked == [("expand", (volume, TENANT, 4096))]

@@ -30,9 +30,17 @@ LEAST = {
     Kind.OVERLAY: {"lower": "/srv/data"},
     Kind.NFS: {"server": "nas", "path": "/srv"},
     Kind.CIFS: {"server": "nas", "share": "data"},
+    Kind.ISCSI: {"portal": "san", "iqn": "iqn.2026-01.org.example:disk"},
     Kind.FUSE: {"helper": "sshfs", "source": "nas:/srv"},
 }
-VALUES = {"size": "1Mi", "inodes": "10", "mode": "0770", "format": "never", "sha256": "0" * 64}
+VALUES = {
+    "size": "1Mi",
+    "lun": "1",
+    "inodes": "10",
+    "mode": "0770",
+    "format": "never",
+    "sha256": "0" * 64,
+}
 FLAGS = {"create", "preallocate", "noswap"}
 
 
