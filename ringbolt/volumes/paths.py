@@ -54,8 +54,11 @@ class Places:
         return self.kubelet_dir / self.relative(target)
 
     def shown(self, target: Path) -> str:
-        """A target as mountinfo names it."""
-        return f"{self.kubelet_root.rstrip('/')}/{self.relative(target)}"
+        """A target as mountinfo names it; that of another kubelet's directory as it is."""
+        try:
+            return f"{self.kubelet_root.rstrip('/')}/{self.relative(target)}"
+        except InvalidError:
+            return str(target)
 
     def staging(self, volume_id: VolumeId) -> str:
         """A volume's staging mount, relative to the kubelet's directory."""

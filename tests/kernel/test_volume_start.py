@@ -12,7 +12,9 @@ from ringbolt.linux import inode_flags, mount, namespaces
 from ringbolt.volumes.errors import NotAvailableError, NotFoundError, RefusedError
 from ringbolt.volumes.outcome import State
 from ringbolt.volumes.policy import Policy, Rule
+from ringbolt.volumes.records import Published
 from ringbolt.volumes.spec import Directory, Kind, Loop, Tmpfs
+from ringbolt.volumes.volume import Publication
 from ringbolt.volumes.volumes import Volumes
 from tests.kernel.volumes_lab import TENANT, VolumeLab, soon, volume, volume_lab
 
@@ -93,6 +95,19 @@ def test_another_volumes_trouble_is_told_of(lab: VolumeLab) -> None:
     lab.room.reconcile()
     assert not record.exists()
     assert lab.unpublish(lab.target("scratch")).unmounted == 1
+
+
+def test_a_record_of_another_kubelets_directory_hides_no_volume(
+    lab: VolumeLab, tmp_path: Path
+) -> None:
+    place = Publication(tmp_path / "before" / "pods" / "0" / "x", TENANT)
+    lab.room._ground.records.put_published(Published(MEMORY, place, 1.0))
+    target = lab.target("data")
+    lab.publish(LOOP, target)
+    assert {one.volume_id for one in lab.room.list()} == {LOOP.id, MEMORY.id}
+    (told,) = lab.room.examine().ailments
+    assert told.target == place.target
+    lab.unpublish(target)
 
 
 def test_volumes_are_listed_with_their_publications(lab: VolumeLab) -> None:
