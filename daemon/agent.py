@@ -8,45 +8,39 @@ import asyncio
 import contextlib
 import dataclasses
 import gc
+import importlib
 import json
 import signal
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ringbolt
-from cni.late_network import LateNetwork
 from daemon import report
 from daemon.config import Config, difference
 from daemon.departures import Departures
 from daemon.directory_watch import DirectoryWatch
 from daemon.endpoint import Endpoint, unlink_leftovers
 from daemon.examinations import Examinations
-from daemon.exec_door import measured, open_cni_door, open_volume_door
-from daemon.exec_server import ExecServer
-from daemon.frame import Kind
 from daemon.holders import Holders
 from daemon.http import Page, Pages, serving
 from daemon.injector import Injector
-from daemon.install_keeper import InstallKeeper
 from daemon.inventory import Inventory
 from daemon.lean import structlog
 from daemon.metrics import Metrics
-from daemon.network_care import NetworkCare
 from daemon.options import Registration
 from daemon.plugin import DevicePlugin
 from daemon.registration import KubeletSocket, PluginsRegistry, Route
 from daemon.reload import ConfigFile
 from daemon.streams import Streams
 from daemon.supply import Supply
-from daemon.volume_care import VolumeCare
-from daemon.volume_count import VolumeCount
-from daemon.volume_health import VolumeHealth
 from ringbolt.devices.resource import Resource, ResourceName
 from ringbolt.devices.scan import Scanner
-from ringbolt.network.network import Network
-from ringbolt.volumes.paths import Places
+
+if TYPE_CHECKING:
+    from daemon.exec_rooms import ExecRooms
 
 _log = structlog.get_logger()
 
@@ -105,25 +99,9 @@ class Agent:
             Registration.KUBELET_SOCKET: KubeletSocket(options.kubelet_dir),
             Registration.PLUGINS_REGISTRY: PluginsRegistry(options.kubelet_dir),
         }
-        self._network = LateNetwork(self._open_network)
-        self._keeper = InstallKeeper(options.state_dir, self._watch)
-        self._care = NetworkCare(self._network, options.run_dir, self._metrics.network)
-        places = Places(options.run_dir, options.state_dir, options.kubelet_dir)
-        self._volumes = VolumeCare(places)
-        self._count = VolumeCount(self._volumes.measure)
-        self._health = VolumeHealth(self._volumes.room, self._metrics.volume_health)
-        doors = {
-            Kind.CNI: open_cni_door(self._network),
-            Kind.FLEXVOLUME: open_volume_door(self._volumes),
-        }
-        timed = {kind: measured(door, self._metrics.network) for kind, door in doors.items()}
-        self._exec_server = ExecServer(options.socket, timed)
+        self._config = Config()
+        self._rooms: ExecRooms | None = None
         self._tasks = asyncio.TaskGroup()
-
-    def _open_network(self) -> Network:
-        room = Network(self._options.run_dir)
-        self._care.notice_opened()
-        return room
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises ConfigError, OSError before serving anything."""
@@ -141,15 +119,10 @@ class Agent:
                 self._endless(self._departures.run(self._inventory.hints.add), "departures"),
                 self._endless(Examinations(self._inventory).run(), "examinations"),
                 self._endless(self._reloading(config), "configuration"),
-                self._endless(self._exec_server.run(), "exec calls"),
-                self._endless(self._care.run(), "pods' networks"),
-                self._endless(self._keeper.run(), "what was installed"),
-                self._endless(self._volumes.run(), "pods' volumes"),
-                self._endless(self._health.run(), "the volumes' health"),
+                self._endless(self._serve_pods(), "pods' networks and volumes"),
             ]
             for route in self._routes.values():  # also of resources that are configured no more
                 unlink_leftovers(route.directory)
-            self._watch.subscribe(self._exec_server.spool.directory, self._exec_server.nudge)
             self._adopt(config)
             tasks.append(self._tasks.create_task(self._spare_the_collector()))
             _log.info("agent started", version=ringbolt.__version__, resources=list(self._running))
@@ -158,8 +131,22 @@ class Agent:
             await stop.wait()
             await self._stop(tasks)
             _end_children()
-        await asyncio.to_thread(self._network.close)
+        if self._rooms:
+            await asyncio.to_thread(self._rooms.close)
         _log.info("agent stopped")
+
+    async def _serve_pods(self) -> None:
+        """Networks and volumes, loaded once the devices are found."""
+        await self._inventory.newer_than(0)
+        loaded = await asyncio.to_thread(importlib.import_module, "daemon.exec_rooms")
+        options = self._options
+        paths = loaded.Paths(
+            options.run_dir, options.state_dir, options.kubelet_dir, options.socket
+        )
+        rooms: ExecRooms = loaded.ExecRooms(paths, self._watch, self._metrics)
+        rooms.adopt(self._config)
+        self._rooms = rooms
+        await rooms.run()
 
     async def _spare_the_collector(self) -> None:
         """Leave what lives as long as the agent out of full collections.
@@ -196,8 +183,9 @@ class Agent:
     def _adopt(self, config: Config) -> None:
         """Start, stop and keep endpoints; the others' streams notice nothing."""
         self._inventory.adopt(config.resources)
-        self._care.adopt(config.network)
-        self._volumes.adopt(config.volumes)
+        self._config = config
+        if self._rooms:
+            self._rooms.adopt(config)
         wanted = {resource.name: resource for resource in config.resources}
         route = self._routes[config.kubelet.registration]
         ended = {
@@ -252,7 +240,8 @@ class Agent:
         return Page(text.encode(), HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def _exposition(self) -> Page:
-        self._metrics.volumes(await self._count.now())
+        if self._rooms:
+            await self._rooms.measure()
         return Page(self._metrics.exposition(), content_type="text/plain; version=0.0.4")
 
     def _devices(self) -> Page:

@@ -4,9 +4,6 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from daemon.network_metrics import NetworkMetrics
-from daemon.volume_metrics import VolumeMetrics
-
 _SECONDS = (0.0005, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 
 
@@ -14,8 +11,7 @@ class Metrics:
     """One registry for one agent, so that several can run in one process."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        registry = self._registry
+        self.registry = registry = CollectorRegistry()
         self._units = Gauge(
             "ringbolt_device_units",
             "Units in the last list that a kubelet took",
@@ -55,8 +51,6 @@ class Metrics:
             ["kind", "state"],
             registry=registry,
         )
-        self.network = NetworkMetrics(registry)
-        self.volume_health = VolumeMetrics(registry)
 
     def list_sent(self, resource: str, healthy: int, unhealthy: int) -> None:
         """A stream has taken a list."""
@@ -94,7 +88,7 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """The text format that Prometheus scrapes."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)
 
 
 def _result(*, failed: bool) -> str:

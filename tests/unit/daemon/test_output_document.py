@@ -5,6 +5,8 @@ from pathlib import Path
 
 from daemon import report
 from daemon.metrics import Metrics
+from daemon.network_metrics import NetworkMetrics
+from daemon.volume_metrics import VolumeMetrics
 from ringbolt.devices.device import Device, DeviceId, Gone, Member, Snapshot, UnitId
 from ringbolt.devices.resource import Resource, ResourceName
 from ringbolt.devices.tree import Node, SysPath, Tree
@@ -42,5 +44,8 @@ def test_every_key_of_an_unserved_node_is_told() -> None:
 
 
 def test_every_metric_is_told() -> None:
-    exposed = re.findall(r"^# TYPE (\w+) ", Metrics().exposition().decode(), re.MULTILINE)
+    metrics = Metrics()
+    NetworkMetrics(metrics.registry)
+    VolumeMetrics(metrics.registry)
+    exposed = re.findall(r"^# TYPE (\w+) ", metrics.exposition().decode(), re.MULTILINE)
     assert told("| metric |", "## Exit codes") == {m for m in exposed if not m.endswith("_created")}
