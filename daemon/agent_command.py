@@ -10,8 +10,11 @@ from daemon import logs
 from daemon.agent import Agent, Options
 from daemon.command_options import CONFIG, KUBELET_DIR, RUN_DIR, SOCKET, STATE_DIR, path_option
 from daemon.refusal import telling_refusals
+from ringbolt.linux import libc
 
 PORT_MAX = 65535
+_ARENAS = 2
+"""Heaps of the C library: Python lets one thread run at a time, and gRPC has its own."""
 
 
 def _address(_context: click.Context, _option: click.Parameter, value: str) -> str:
@@ -47,6 +50,7 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> s
 )
 def agent(*, log_format: str, log_level: str, **options: Any) -> None:
     """Serve this node's hardware and networks, until SIGTERM."""
+    libc.limit_arenas(_ARENAS)
     logs.configure(log_format, log_level)
     options["socket"] = options["socket"] or options["run_dir"] / "agent.sock"
     try:

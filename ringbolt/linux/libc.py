@@ -9,6 +9,8 @@ import os
 _SHORT = 0xFFF
 """Larger numbers are flags: hexadecimal tells more."""
 
+_M_ARENA_MAX = -8
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _SIGNATURES: dict[str, tuple[type, ...]] = {
@@ -66,6 +68,16 @@ def syscall(operation: str, number: int, *arguments: object) -> int:
     if result < 0:
         raise failed(ctypes.get_errno(), operation, *arguments)
     return result
+
+
+def limit_arenas(count: int) -> None:
+    """Let all threads share that many heaps, as far as there are none yet (mallopt(3)).
+
+    By default each thread soon has one of its own, which keeps what that thread once needed. A C
+    library without arenas needs no limit.
+    """
+    if mallopt := getattr(_libc, "mallopt", None):
+        mallopt(_M_ARENA_MAX, count)
 
 
 def encoded(text: str) -> bytes:
