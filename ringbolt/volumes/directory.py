@@ -8,14 +8,13 @@ import os
 from contextlib import ExitStack
 
 from ringbolt.linux.mount import MountPoint
-from ringbolt.linux.mount_api import open_tree
 from ringbolt.linux.openat2 import mkdir_below
 from ringbolt.volumes.backend import Ask
 from ringbolt.volumes.errors import InvalidError, NotFoundError, RefusedError
 from ringbolt.volumes.host_path import open_host_path, split_host_path
 from ringbolt.volumes.mounts import Root
 from ringbolt.volumes.outcome import Created
-from ringbolt.volumes.publication import below
+from ringbolt.volumes.publication import bind_below, root_below
 from ringbolt.volumes.spec import Directory, Kind
 from ringbolt.volumes.volume import Volume
 
@@ -56,27 +55,18 @@ class DirectoryBackend:
         del undo  # a detached mount goes with its descriptor
         directory = self._open(_spec(ask.volume))
         try:
-            source = below(directory, ask.volume.subdir)
+            return bind_below(directory, ask.volume.subdir)
         finally:
             os.close(directory)
-        try:
-            return open_tree(source, clone=True)
-        finally:
-            os.close(source)
 
     def holds(self, volume: Volume, point: MountPoint, root: Root) -> bool:
         """By what the path leads to now."""
         del point
         directory = self._open(_spec(volume))
         try:
-            source = below(directory, volume.subdir)
+            return root == root_below(directory, volume.subdir)
         finally:
             os.close(directory)
-        try:
-            found = os.fstat(source)
-        finally:
-            os.close(source)
-        return root == Root(found.st_dev, found.st_ino)
 
     def release(self, volume: Volume) -> None:
         """Nothing is held."""

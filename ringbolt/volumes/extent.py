@@ -13,7 +13,7 @@ from ringbolt.volumes import hanging
 from ringbolt.volumes.backend import Ask, Growing
 from ringbolt.volumes.errors import NotAvailableError, NotFoundError
 from ringbolt.volumes.ground import Ground
-from ringbolt.volumes.health import TODO, ailing
+from ringbolt.volumes.health import CURES, ailing
 from ringbolt.volumes.mounts import Mounts
 from ringbolt.volumes.outcome import Stats
 from ringbolt.volumes.paths import Spot
@@ -93,7 +93,7 @@ def with_size(volume: Volume, size: int) -> Volume:
 
 def _stats(spot: Spot, point: MountPoint) -> Stats:
     wrong = ailing(point)
-    abnormal = f"{wrong[1]}: {TODO[wrong[0]]}" if wrong else ""
+    abnormal = f"{wrong[1]}: {CURES[wrong[0]]}" if wrong else ""
     if hanging.can_hang(point.fstype):
         return _of(hanging.read_statfs(spot), abnormal)
     fd = spot.fd()

@@ -40,7 +40,7 @@ class Fault(enum.Enum):
     QUARANTINED = "quarantined"
 
 
-TODO = {
+CURES = {
     Fault.READ_ONLY: "stop its pods: the next that mounts it has it checked",
     Fault.SHUT_DOWN: "look at its disk, then stop its pods: the next that mounts it has it checked",
     Fault.ERRORS: "save what matters, then stop its pods: the next that mounts it has it checked",
@@ -67,7 +67,7 @@ class Ailment:
     @property
     def todo(self) -> str:
         """What to do about it."""
-        return TODO[self.fault]
+        return CURES[self.fault]
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,3 +163,22 @@ def below(root: int, subdir: str) -> int:
         raise NotFoundError(f"the volume has no directory {subdir}: make it first") from None
     except OSError as error:
         raise InvalidError(f"subdir {subdir}: {os.strerror(error.errno or 0)}") from None
+
+
+def bind_below(root: int, subdir: str) -> int:
+    """The descriptor of a detached bind of what `subdir` leads to. Raises as `below`, OSError."""
+    source = below(root, subdir)
+    try:
+        return open_tree(source, clone=True)
+    finally:
+        os.close(source)
+
+
+def root_below(root: int, subdir: str) -> Root:
+    """What `subdir` leads to, as the root of a mount of it shows. Raises as `below`."""
+    source = below(root, subdir)
+    try:
+        found = os.fstat(source)
+    finally:
+        os.close(source)
+    return Root(found.st_dev, found.st_ino)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from ringbolt.linux import btrfs
 from ringbolt.linux.mount import MountPoint
-from ringbolt.linux.mount_api import open_tree
 from ringbolt.linux.openat2 import mkdir_below, open_below
 from ringbolt.linux.statfs import statfs
 from ringbolt.volumes.backend import Ask
@@ -27,7 +26,7 @@ from ringbolt.volumes.errors import (
 )
 from ringbolt.volumes.mounts import Mounts, Root
 from ringbolt.volumes.outcome import Created, Snapshot
-from ringbolt.volumes.publication import below
+from ringbolt.volumes.publication import bind_below, root_below
 from ringbolt.volumes.spec import Kind, Subvolume
 from ringbolt.volumes.volume import Namespace, Volume, VolumeId
 
@@ -76,27 +75,18 @@ class SubvolumeBackend:
         del undo  # a detached mount goes with its descriptor
         fd = self._open(ask.volume)
         try:
-            source = below(fd, ask.volume.subdir)
+            return bind_below(fd, ask.volume.subdir)
         finally:
             os.close(fd)
-        try:
-            return open_tree(source, clone=True)
-        finally:
-            os.close(source)
 
     def holds(self, volume: Volume, point: MountPoint, root: Root) -> bool:
         """By its root: no two subvolumes have one device number."""
         del point
         fd = self._open(volume)
         try:
-            source = below(fd, volume.subdir)
+            return root == root_below(fd, volume.subdir)
         finally:
             os.close(fd)
-        try:
-            found = os.fstat(source)
-        finally:
-            os.close(source)
-        return root == Root(found.st_dev, found.st_ino)
 
     def expand(self, ask: Ask, size: int, fd: int | None) -> int:
         """Raise its limit."""

@@ -8,7 +8,7 @@ import pytest
 from daemon import explain_volume, volumes_command, volumes_report
 from ringbolt.linux.mount import parse_mountinfo
 from ringbolt.linux.mount_users import FileUser, Shower
-from ringbolt.volumes.health import TODO, Ailment, Fault
+from ringbolt.volumes.health import CURES, Ailment, Fault
 from ringbolt.volumes.inspection import Inspected, Inspection, KindStatus
 from ringbolt.volumes.outcome import LockStatus, PublicationStatus, State, VolumeStatus
 from ringbolt.volumes.policy import Judged, Rule
@@ -68,7 +68,7 @@ def test_every_key_of_an_explanation_is_told() -> None:
 
 
 def test_every_fault_is_told_and_has_a_cure() -> None:
-    assert TODO.keys() == set(Fault)
+    assert CURES.keys() == set(Fault)
     part = TEXT.partition("| fault |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `([\w-]+)`", part, re.MULTILINE)) == {one.value for one in Fault}
 
