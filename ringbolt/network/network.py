@@ -86,6 +86,9 @@ class Network:
         ):
             self._ground.remember(common)
             bridge = self._ground.bridge(settings)
+            # Before the lease: so a table that is missing under a lease was taken away.
+            if settings.masquerade or attach.port_mappings:
+                self._ground.firewall.ensure(settings)
             got = self._acquire(attach)
             if not got.fresh:
                 _check_same(attach, got.lease)
@@ -99,7 +102,7 @@ class Network:
             plan = self._apply(
                 site, lambda lease: self._ground.plan(attach, lease, bridge), got, undo
             )
-            self._filter(settings, plan, undo)
+            self._open_ports(plan, undo)
             undo.pop_all()
         return plan_result(plan, bridge.mtu if bridge else 0)
 
@@ -216,18 +219,15 @@ class Network:
         wiring.configure_pod_end(site, plan, ends.pod)
         return plan
 
-    def _filter(self, settings: Settings, plan: Plan, undo: ExitStack) -> None:
-        """Masquerade and host ports."""
-        if not settings.masquerade and not plan.ports:
+    def _open_ports(self, plan: Plan, undo: ExitStack) -> None:
+        if not plan.ports:
             return
-        self._ground.firewall.ensure(settings)
-        if plan.ports:
-            addresses = tuple(one.address.ip for one in plan.addresses)
-            undo.callback(self._ground.firewall.close_ports, plan.ports, addresses)
-            self._ground.firewall.open_ports(plan.ports, addresses)
-            if ruleset.needs_localhost(plan.ports, addresses):
-                bridged = plan.mode is Mode.BRIDGE
-                route_localhost(plan.bridge if bridged else plan.host_name)
+        addresses = tuple(one.address.ip for one in plan.addresses)
+        undo.callback(self._ground.firewall.close_ports, plan.ports, addresses)
+        self._ground.firewall.open_ports(plan.ports, addresses)
+        if ruleset.needs_localhost(plan.ports, addresses):
+            bridged = plan.mode is Mode.BRIDGE
+            route_localhost(plan.bridge if bridged else plan.host_name)
 
     def _undo_links(self, plan: Plan) -> None:
         if plan.mode is Mode.BRIDGE:

@@ -27,7 +27,7 @@ from ringbolt.network.errors import (
     UnknownContainerError,
 )
 from ringbolt.network.foreign_drop import find_legacy
-from ringbolt.network.leases import Leases
+from ringbolt.network.leases import Acquired, Leases, Request
 from ringbolt.network.names import ifb_name, is_ifb_name
 from ringbolt.network.network import Network
 from ringbolt.network.settings import Mode, Range, Settings
@@ -170,6 +170,21 @@ def test_a_full_range_takes_back_what_the_dead_hold(
         _age(room, monkeypatch)
         room.status(settings)
         assert str(room.add(attach(b, settings)).addresses[0].address) == "10.88.0.2/30"
+
+
+def test_no_status_misses_the_table_while_the_first_pod_is_attached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire = Leases.acquire
+
+    def acquire_and_ask(leases: Leases, request: Request) -> Acquired:
+        got = acquire(leases, request)
+        room.status(MASQUERADED)
+        return got
+
+    monkeypatch.setattr(Leases, "acquire", acquire_and_ask)
+    with network(tmp_path) as room, pods("a") as (a,):
+        room.add(attach(a, MASQUERADED))
 
 
 def test_the_status_tells_of_a_lost_table_and_of_a_foreign_drop(tmp_path: Path) -> None:
