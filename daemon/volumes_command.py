@@ -20,18 +20,42 @@ from ringbolt.volumes.setting import Setting, read_setting
 _UNITS = ((1 << 40, "Ti"), (1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki"))
 
 
-@click.command()
+class Actions(click.Group):
+    """What is done with a volume; imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In alphabetical order."""
+        from daemon.volume_actions import ACTIONS  # noqa: PLC0415 - who only looks needs none
+
+        del ctx
+        return sorted(ACTIONS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """By its name."""
+        from daemon.volume_actions import ACTIONS  # noqa: PLC0415
+
+        del ctx
+        return ACTIONS.get(cmd_name)
+
+
+@click.group(cls=Actions, invoke_without_command=True)
 @RUN_DIR
 @STATE_DIR
 @KUBELET_DIR
 @OUTPUT
-def volumes(run_dir: Path, state_dir: Path, kubelet_dir: Path, output: str) -> None:
+@click.pass_context
+def volumes(ctx: click.Context, /, output: str, **places: Path) -> None:
     """Show pods' volumes: size and use, where they are mounted, what is wrong.
 
-    It looks by itself, with an agent or without, and changes nothing. Where an agent runs or ran,
-    its directories and its policy count.
+    Alone it looks by itself, with an agent or without, and changes nothing; the commands below act
+    on one volume. Where an agent runs or ran, its directories and its policy count.
     """
-    found, _, lacks = look(Places(run_dir, state_dir, kubelet_dir))
+    if ctx.invoked_subcommand:
+        if output != "table":
+            raise click.UsageError(f"-o is for the list, {ctx.invoked_subcommand} has none")
+        ctx.default_map = {ctx.invoked_subcommand: places}
+        return
+    found, _, lacks = look(Places(**places))
     whole = volumes_report.document(found, lacks)
     if output == "table":
         tell(whole)

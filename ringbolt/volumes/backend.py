@@ -3,7 +3,7 @@
 The core owns paths, locks, records, guards, attaching and refcounts; a kind only turns a volume
 into a *detached* mount and back. A kind is one module with one class that fits `Backend`, handed to
 `Volumes` in a table, so the core names no kind. What only some can is a protocol of its own:
-`Growing`, `Copying`, `Listing`, `Encrypting`.
+`Growing`, `Copying`, `Listing`, `Resetting`, `Encrypting`.
 
 Rules for a kind:
 - `open_tree` answers the descriptor of a complete, detached mount (fsmount(2), or open_tree(2) with
@@ -117,7 +117,26 @@ class Listing(Protocol):
     """A kind whose volumes lie in our own directories."""
 
     def volumes(self) -> Iterator[Volume]:
-        """Those that lie there now, mounted or not. Raises OSError."""
+        """Those that lie there now, mounted or not, by their names alone. Raises OSError."""
+        ...
+
+    def freeable(self, volume: Volume) -> int | None:
+        """Bytes that come free when it is deleted, None: that cannot be known.
+
+        What it shares with a copy does not. Raises NotFoundError, OSError.
+        """
+        ...
+
+
+@runtime_checkable
+class Resetting(Listing, Protocol):
+    """A kind whose volumes begin as something, and can be brought back to that."""
+
+    def reset(self, ask: Ask) -> None:
+        """Throw away what was written, all at once, in one that is not mounted.
+
+        Raises NotFoundError, BusyError, FullError.
+        """
         ...
 
 

@@ -4,17 +4,23 @@ A new file has no name until it is complete, so what a killed process leaves is 
 looked up by descriptors, below our own directory, and no link is followed.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from ringbolt.linux.fiemap import extents
 from ringbolt.linux.openat2 import mkdir_below, open_below
 from ringbolt.volumes.errors import FullError, MismatchError, NotFoundError
 from ringbolt.volumes.volume import Namespace
 
 _SUFFIX = ".img"
+_ASIDE = ".new"
+"""Of what shall take an image's place; an image's own name never ends so."""
+_SECTOR = 512
+_UNTOLD = frozenset({errno.EOPNOTSUPP, errno.ENOTTY})
 
 
 class BackingFiles:
@@ -53,17 +59,31 @@ class BackingFiles:
             folder = self._open_folder(namespace)
             undo.callback(os.close, folder)
             check_space(folder, size)
-            fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder)
-            undo.callback(os.close, fd)
-            os.ftruncate(fd, size)
-            finish(fd)
-            os.fsync(fd)
+            fd = _make_unnamed(folder, size, finish, undo)
             try:
                 os.link(f"/proc/self/fd/{fd}", f"{name}{_SUFFIX}", dst_dir_fd=folder)
             except FileExistsError:
                 return False
             os.fsync(folder)
         return True
+
+    def replace(
+        self, namespace: Namespace, name: str, size: int, finish: Callable[[int], None]
+    ) -> None:
+        """As `make`, in the place of one that there is: at each moment one of them is there.
+
+        A killed process leaves at most a file that is no volume, until the next call on it.
+        """
+        with ExitStack() as undo:
+            folder = self._open_folder(namespace)
+            undo.callback(os.close, folder)
+            fd = _make_unnamed(folder, size, finish, undo)
+            aside = f"{name}{_ASIDE}"
+            with suppress(FileNotFoundError):
+                os.unlink(aside, dir_fd=folder)
+            os.link(f"/proc/self/fd/{fd}", aside, dst_dir_fd=folder)
+            os.rename(aside, f"{name}{_SUFFIX}", src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
 
     def names(self) -> Iterator[tuple[Namespace, str]]:
         """Those that there are. Raises FileNotFoundError before the first was made."""
@@ -74,6 +94,8 @@ class BackingFiles:
         """Delete one; False: there was none."""
         folder = self._open_folder(namespace)
         try:
+            with suppress(FileNotFoundError):
+                os.unlink(f"{name}{_ASIDE}", dir_fd=folder)
             os.unlink(f"{name}{_SUFFIX}", dir_fd=folder)
             os.fsync(folder)
         except FileNotFoundError:
@@ -112,6 +134,26 @@ def allocate(fd: int, size: int) -> None:
         os.posix_fallocate(fd, 0, size)
     except OSError as error:
         raise FullError(f"{size} bytes cannot be allocated: {error.strerror}") from error
+
+
+def own_bytes(fd: int) -> int:
+    """What a file has of the disk that no other file shares. Raises OSError."""
+    try:
+        return sum(one.length for one in extents(fd) if not one.shared)
+    except OSError as error:
+        if error.errno not in _UNTOLD:
+            raise
+        return os.fstat(fd).st_blocks * _SECTOR
+
+
+def _make_unnamed(folder: int, size: int, finish: Callable[[int], None], undo: ExitStack) -> int:
+    """A complete file, on disk, that has no name yet."""
+    fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    undo.callback(os.close, fd)
+    os.ftruncate(fd, size)
+    finish(fd)
+    os.fsync(fd)
+    return fd
 
 
 def check_space(fd: int, size: int) -> None:

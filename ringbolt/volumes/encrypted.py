@@ -16,6 +16,7 @@ from ringbolt.volumes.loop_image import LoopBackend
 from ringbolt.volumes.luks import LuksLayer
 from ringbolt.volumes.mounts import Root
 from ringbolt.volumes.outcome import Created, Snapshot
+from ringbolt.volumes.signatures import LUKS, find_signatures
 from ringbolt.volumes.spec import Device, Encryption, FormatPolicy, FsType, Loop
 from ringbolt.volumes.volume import Volume
 
@@ -60,9 +61,18 @@ class EncryptedLoopBackend(LoopBackend):
 
     def snapshot(self, ask: Ask, name: str, fd: int | None, *, plain: bool) -> Snapshot:
         """Copy it; not an encrypted one, whose copy would have the same key for ever."""
-        if _is_luks(ask.volume):
+        if _is_luks(ask.volume) or self._has_luks(ask.volume):
             raise NotAvailableError("volumes with luks are not copied: one key would open both")
         return super().snapshot(ask, name, fd, plain=plain)
+
+    def _has_luks(self, volume: Volume) -> bool:
+        """By what is in it: whoever only has its name knows nothing else."""
+        fd = self._open(volume, os.O_RDONLY)
+        try:
+            held = self._held(volume, fd)
+            return any(one.name == LUKS for one in find_signatures(held.read, held.size))
+        finally:
+            os.close(fd)
 
     def holds(self, volume: Volume, point: MountPoint, root: Root) -> bool:
         """By its mapping, or as without."""

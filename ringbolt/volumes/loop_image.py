@@ -40,7 +40,7 @@ from ringbolt.volumes.spec import Encryption, FsType, Kind, Loop
 from ringbolt.volumes.superblock import Superblock
 from ringbolt.volumes.tombstones import Tombstones
 from ringbolt.volumes.vault import require_possible
-from ringbolt.volumes.volume import Volume
+from ringbolt.volumes.volume import Namespace, Volume
 
 _SECTOR = 512
 _WORTHWHILE = 1 << 20
@@ -143,7 +143,9 @@ class LoopBackend:
             image = self._open(volume)
             opened.callback(os.close, image)
             if _find(image) is not None and (fd is None or volume.block or plain):
-                raise BusyError(f"{volume.id} is in use, and cannot be brought to rest: end that")
+                why = "for as long as a plain copy takes" if plain else "from here"
+                text = f"{volume.id} is in use, and cannot be brought to rest {why}: end that first"
+                raise BusyError(text)
 
             def finish(target: int) -> None:
                 if plain:
@@ -192,23 +194,47 @@ class LoopBackend:
         """Delete the image. Raises BusyError while a loop device has it."""
         spec = _spec(volume)
         try:
-            image = self._open(volume, os.O_RDONLY)
+            self._require_free(volume)
         except NotFoundError:
             return False
+        return self._files.delete(volume.namespace, spec.name)
+
+    def renew(self, ask: Ask) -> None:
+        """Have a new file system in a new image of its size take its place, all at once."""
+        volume = ask.volume
+        size = self._require_free(volume)
+        finish = partial(self._finish, volume, ask.deadline)
+        self._files.replace(volume.namespace, _spec(volume).name, size, finish)
+
+    def volumes(self) -> Iterator[Volume]:
+        """One for each image."""
+        for namespace, name in self.names():
+            yield Volume(Loop(name), namespace)
+
+    def names(self) -> Iterator[tuple[Namespace, str]]:
+        """The same, by what tells them apart."""
+        return self._files.names()
+
+    def freeable(self, volume: Volume) -> int | None:
+        """What its image has of the disk for itself."""
+        image = self._open(volume, os.O_RDONLY)
+        try:
+            return backing_file.own_bytes(image)
+        finally:
+            os.close(image)
+
+    def _require_free(self, volume: Volume) -> int:
+        """The size of an image that no loop device has. Raises BusyError, NotFoundError."""
+        image = self._open(volume, os.O_RDONLY)
         try:
             if (number := _find(image)) is not None:
                 raise BusyError(
                     f"{volume.id} is in use by {loop.device_path(number)}: see `lsblk`, and "
                     "other mount namespaces"
                 )
+            return os.fstat(image).st_size
         finally:
             os.close(image)
-        return self._files.delete(volume.namespace, spec.name)
-
-    def volumes(self) -> Iterator[Volume]:
-        """One for each image."""
-        for namespace, name in self._files.names():
-            yield Volume(Loop(name), namespace)
 
     def _open(self, volume: Volume, flags: int = os.O_RDWR) -> int:
         return self._files.open(volume.namespace, _spec(volume).name, flags)

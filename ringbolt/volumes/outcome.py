@@ -61,6 +61,14 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
+class Deleted:
+    """Data that is gone: `freed` are the bytes that came free with it, None: that is not known."""
+
+    volume_id: VolumeId
+    freed: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A copy of a volume at one moment, a volume of its kind itself."""
 

@@ -10,7 +10,7 @@ whose errors an overlay does not tell of.
 import hashlib
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -67,6 +67,8 @@ class OverlayBackend:
         """Raise InvalidError for what an overlay cannot be."""
         if volume.block:
             raise InvalidError("an overlay volume is no block device")
+        if _spec(volume).lower is None:
+            raise InvalidError(f"{volume.id}: what lies below it is not known")
 
     def create(self, ask: Ask) -> Created:
         """See that what lies below is there; make the image for what is written."""
@@ -116,6 +118,23 @@ class OverlayBackend:
             return False
         return self._uppers.delete(_as_upper(volume, None))
 
+    def volumes(self) -> Iterator[Volume]:
+        """One for each image; above what it was, that is not remembered."""
+        for namespace, name in self._uppers.names():
+            yield Volume(Overlay(None, name), namespace)
+
+    def freeable(self, volume: Volume) -> int | None:
+        """What is written above."""
+        return (
+            None if _spec(volume).name is None else self._uppers.freeable(_as_upper(volume, None))
+        )
+
+    def reset(self, ask: Ask) -> None:
+        """Have an empty image in the place of what was written, as large."""
+        if _spec(ask.volume).name is None:
+            raise NotFoundError(f"{ask.volume.id} lies in memory, and goes with its publication")
+        self._uppers.renew(_of_upper(ask, None))
+
     @cached_property
     def _lack(self) -> str:
         """By trying it in memory: nothing is mounted anywhere."""
@@ -138,6 +157,8 @@ class OverlayBackend:
         return ""
 
     def _open_lower(self, spec: Overlay) -> int:
+        if spec.lower is None:
+            raise InvalidError(f"what lies below {spec.name} is not known")
         fd = open_host_path(self._roots, spec.lower, os.O_RDONLY | os.O_NONBLOCK)
         mode = os.fstat(fd).st_mode
         if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
@@ -150,7 +171,7 @@ class OverlayBackend:
         spec = _spec(ask.volume)
         fd = self._open_lower(spec)
         opened.callback(os.close, fd)
-        if stat.S_ISREG(os.fstat(fd).st_mode):
+        if spec.lower is not None and stat.S_ISREG(os.fstat(fd).st_mode):
             pinned = Pinned(spec.lower, spec.sha256)
             tree = self._images.open_tree(pinned, ask.volume.id, ask.deadline)
         else:
@@ -217,7 +238,7 @@ def _disk(upper: int) -> str:
 
 def _source(volume: Volume) -> str:
     spec = _spec(volume)
-    lower = f"{spec.lower}\0{spec.sha256 or ''}".encode("utf-8", "surrogateescape")
+    lower = f"{spec.lower or ''}\0{spec.sha256 or ''}".encode("utf-8", "surrogateescape")
     return f"{volume.id}@{hashlib.sha256(lower).hexdigest()[:12]}"
 
 

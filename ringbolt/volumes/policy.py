@@ -139,8 +139,10 @@ def _outside(policy: Policy, volume: Volume) -> str:
 def host_path(volume: Volume) -> str:
     """What of the host a volume is made of; empty: nothing."""
     match volume.spec:
-        case Directory(path=path) | Image(path=path) | Overlay(lower=path):
+        case Directory(path=path) | Image(path=path):
             return path
+        case Overlay(lower=lower):
+            return lower or ""
         case _:
             return ""
 

@@ -18,6 +18,9 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 
+LUKS = "luks"
+
+
 class Usage(enum.Enum):
     """What a signature marks its device as."""
 
@@ -102,8 +105,8 @@ _FILESYSTEMS = (
 )
 
 _CONTAINERS = (
-    _Magic("luks", _CRYPT, 0, b"LUKS\xba\xbe"),
-    *(_Magic("luks", _CRYPT, 0x4000 << step, b"SKUL\xba\xbe", copy=True) for step in range(9)),
+    _Magic(LUKS, _CRYPT, 0, b"LUKS\xba\xbe"),
+    *(_Magic(LUKS, _CRYPT, 0x4000 << step, b"SKUL\xba\xbe", copy=True) for step in range(9)),
     _Magic("bitlocker", _CRYPT, 3, b"-FVE-FS-"),
     *(_Magic("lvm2", _LVM, sector * 512, b"LABELONE") for sector in range(4)),
     _Magic("md raid 1.1", _RAID, 0, b"\xfc\x4e\x2b\xa9"),

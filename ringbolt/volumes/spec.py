@@ -154,18 +154,22 @@ class Overlay:
     """Writable above the read-only `lower` (a directory or an image).
 
     Without `name` what is written lives in memory as long as the publication, with it in an image
-    file of our own. `sha256` pins an image below.
+    file of our own. `sha256` pins an image below. `lower` None: only the name is known; such a
+    one is found and deleted, and mounted never.
     """
 
     kind: ClassVar = Kind.OVERLAY
-    lower: str
+    lower: str | None
     name: str | None = None
     size: int | None = None
     sha256: str | None = None
 
     def __post_init__(self) -> None:
         _check_sha256(self.sha256)
-        check_absolute(self.lower)
+        if self.lower is not None:
+            check_absolute(self.lower)
+        elif self.name is None:
+            raise InvalidError("an overlay without a name needs what lies below")
         check_size(self.size)
         if self.name is not None:
             check_name(self.name)

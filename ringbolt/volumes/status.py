@@ -3,15 +3,14 @@
 Looks and changes nothing; takes no lock, so a hung call does not hide the others.
 """
 
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from ringbolt.linux.mount import MountPoint
-from ringbolt.volumes.backend import Listing
 from ringbolt.volumes.errors import DeadlineError, InvalidError
 from ringbolt.volumes.ground import Ground
+from ringbolt.volumes.lasting import lying
 from ringbolt.volumes.mounts import Mounts
 from ringbolt.volumes.outcome import PublicationStatus, State, VolumeStatus
 from ringbolt.volumes.paths import Spot
@@ -25,7 +24,7 @@ def list_volumes(ground: Ground, *, probe: bool = False) -> tuple[VolumeStatus, 
     """All of them, in the order of their ids; `probe`: see whether they answer. Raises OSError."""
     mounts = Mounts.look()
     found: dict[VolumeId, VolumeStatus] = {}
-    for volume in _lying(ground):
+    for volume in lying(ground):
         found[volume.id] = _status(ground, volume.id, volume)
     for volume_id in ground.records.all_staged():
         staged = ground.records.staged(volume_id)
@@ -41,14 +40,6 @@ def list_volumes(ground: Ground, *, probe: bool = False) -> tuple[VolumeStatus, 
         with suppress(InvalidError):  # of a target, where no volume was known
             found[volume_id] = _status(ground, parse_id(volume_id), None)
     return tuple(found[volume_id] for volume_id in sorted(found))
-
-
-def _lying(ground: Ground) -> Iterator[Volume]:
-    """Those whose data lies in our own directories."""
-    for backend in ground.backends.values():
-        if isinstance(backend, Listing):
-            with suppress(FileNotFoundError):
-                yield from backend.volumes()
 
 
 def _status(ground: Ground, volume_id: VolumeId, volume: Volume | None) -> VolumeStatus:

@@ -120,6 +120,17 @@ class SubvolumeBackend:
             if path.stat(follow_symlinks=False).st_ino == btrfs.SUBVOLUME_INODE:
                 yield Volume(Subvolume(path.name), Namespace(path.parent.name))
 
+    def freeable(self, volume: Volume) -> int | None:
+        """What it has for itself, which a btrfs counts where it limits any."""
+        fd = self._open(volume)
+        try:
+            use = btrfs.read_use(btrfs.file_system_uuid(fd), btrfs.subvolume_number(fd))
+        except FileNotFoundError:  # quotas are off
+            return None
+        finally:
+            os.close(fd)
+        return use.exclusive
+
     def release(self, volume: Volume) -> None:
         """Nothing is held."""
 

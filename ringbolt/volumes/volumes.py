@@ -11,23 +11,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ringbolt.volumes import guard, standing
+from ringbolt.volumes import guard, lasting, standing
 from ringbolt.volumes.abilities import KindAbility, find_abilities
-from ringbolt.volumes.backend import Ask, Backend, Copying
+from ringbolt.volumes.backend import Ask, Backend
 from ringbolt.volumes.deadline import Deadline
 from ringbolt.volumes.errors import (
     BusyError,
     DeadlineError,
-    NotAvailableError,
     NotFoundError,
     VolumeError,
 )
 from ringbolt.volumes.extent import Extent, with_size
 from ringbolt.volumes.ground import Ground, table_of
 from ringbolt.volumes.health import Examination, Examined
+from ringbolt.volumes.lasting import Lasting
 from ringbolt.volumes.locks import Locks
 from ringbolt.volumes.outcome import (
     Created,
+    Deleted,
     Published,
     Reconciled,
     Snapshot,
@@ -50,6 +51,7 @@ from ringbolt.volumes.staging import Staging
 from ringbolt.volumes.status import list_volumes
 from ringbolt.volumes.volume import (
     NO_SECRETS,
+    Namespace,
     Publication,
     Secrets,
     Tenant,
@@ -57,7 +59,6 @@ from ringbolt.volumes.volume import (
     VolumeId,
     parse_id,
 )
-from ringbolt.volumes.wellformed import check_name
 
 if TYPE_CHECKING:
     from ringbolt.volumes.watch import VolumeWatch
@@ -74,6 +75,7 @@ class Volumes:
         self._publisher = Publisher(self._ground, self._staging)
         self._revival = Revival(self._ground, self._staging, self._publisher)
         self._extent = Extent(self._ground, self._staging)
+        self._lasting = Lasting(self._ground, self._staging, self._extent)
 
     def adopt(self, policy: Policy, backends: Iterable[Backend]) -> None:
         """Go on by another configuration; what is mounted stays."""
@@ -111,15 +113,28 @@ class Volumes:
         with self._ground.alone(grant.volume.id, "create", deadline):
             return backend.create(ask)
 
-    def delete(self, volume: Volume, deadline: Deadline) -> bool:
-        """Delete its data, and nothing else ever does; False: there was none.
+    def find(self, namespace: Namespace, name: str) -> tuple[Volume, ...]:
+        """Volumes with data of ours by their name, at most one of a kind; for who has no spec.
 
-        Raises BusyError while it is mounted, RefusedError for data that is not ours.
+        One that is mounted is as it was asked for, of others only the name is known: enough for
+        `delete`, `reset` and `snapshot`. Raises OSError.
         """
-        with self._ground.alone(volume.id, "delete", deadline):
-            if where := self._extent.where(volume):
-                raise BusyError(f"{volume.id} is mounted at {where}: unpublish it first")
-            return self._ground.backend(volume.kind).delete(volume)
+        return lasting.find(self._ground, namespace, name)
+
+    def delete(self, volume: Volume, deadline: Deadline) -> Deleted | None:
+        """Delete its data, and nothing else ever does; None: there was none.
+
+        Raises BusyError while anybody has it, RefusedError for data that is not ours.
+        """
+        return self._lasting.delete(volume, deadline)
+
+    def reset(self, volume: Volume, deadline: Deadline) -> Deleted:
+        """Throw away what was written above the read-only part of an overlay with a name.
+
+        Killed anywhere, it has all of that or nothing. Raises BusyError while anybody has it,
+        NotFoundError, NotAvailableError: the kind has no such part.
+        """
+        return self._lasting.reset(volume, deadline)
 
     def stage(
         self, volume: Volume, tenant: Tenant, deadline: Deadline, secrets: Secrets = NO_SECRETS
@@ -232,24 +247,21 @@ class Volumes:
             return self._extent.expand(ask, size)
 
     def snapshot(
-        self, volume: Volume, tenant: Tenant, name: str, deadline: Deadline, *, plain: bool = False
+        self,
+        volume: Volume,
+        tenant: Tenant | None,
+        name: str,
+        deadline: Deadline,
+        *,
+        plain: bool = False,
     ) -> Snapshot:
         """Copy it as it is now, as a volume `name` of its namespace.
 
-        `plain` copies byte for byte what cannot share blocks. Raises what `validate` does,
+        `tenant` None is the node's operator, who needs no rule: only data of our own is ever
+        copied. `plain` copies byte for byte what cannot share blocks. Raises what `validate` does,
         ConflictError: there is one, NotAvailableError, BusyError, FullError.
         """
-        check_name(name)
-        grant = self._ground.grant(volume, tenant)
-        backend = self._ground.backend(volume.kind)
-        if not isinstance(backend, Copying):
-            raise NotAvailableError(f"{volume.kind.value} volumes cannot be copied")
-        ask = Ask(grant.volume, deadline, options=grant.options)
-        with (
-            self._ground.alone(volume.id, "snapshot", deadline),
-            self._extent.mounted(grant.volume) as fd,
-        ):
-            return backend.snapshot(ask, name, fd, plain=plain)
+        return self._lasting.snapshot(volume, tenant, name, deadline, plain=plain)
 
     def servers(self) -> tuple[tuple[VolumeId, Server], ...]:
         """Processes that answer for volumes, and run; once one ends, `revive` its volume."""

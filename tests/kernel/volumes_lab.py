@@ -74,10 +74,13 @@ def backends(root: Path, state: Path) -> tuple[Backend, ...]:
 
 
 def volume_lab(
-    folder: Path, kinds: Iterable[Backend] | None = None, kubelet: str = "kubelet"
+    folder: Path,
+    kinds: Iterable[Backend] | None = None,
+    kubelet: str = "kubelet",
+    state: Path | None = None,
 ) -> VolumeLab:
-    """A room below `folder`."""
-    places = Places(folder / "run", folder / "state", folder / kubelet)
+    """A room below `folder`; `state` lies elsewhere."""
+    places = Places(folder / "run", state or folder / "state", folder / kubelet)
     root = folder / "srv"
     for one in (places.run_dir, places.state_dir, places.kubelet_dir, root):
         one.mkdir(exist_ok=True)
