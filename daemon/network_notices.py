@@ -13,6 +13,7 @@ from ringbolt.linux.netlink import NETLINK_NETFILTER, Listener
 from ringbolt.linux.notices import NFNLGRP_NFTABLES
 from ringbolt.linux.overhearing import Overhearer
 from ringbolt.network.filter_signs import read_filter_signs
+from ringbolt.network.notice_filter import plan_notice_filter
 from ringbolt.network.signs import GROUPS, KINDS, Landmarks, Signs, read_signs
 
 GATHER_S = 0.3
@@ -27,26 +28,33 @@ class NetworkNotices:
         self._heed = heed
         self._marks = Landmarks()
         self._closing = ExitStack()
+        self._links: Overhearer | None = None
         self._is_listening = False
 
     def close(self) -> None:
         """Stop listening."""
         self._closing.close()
+        self._links = None
         self._is_listening = False
 
     def listen(self, marks: Landmarks) -> None:
         """Judge by these landmarks from now on; listen, if that can be done."""
-        self._marks = marks
+        is_other, self._marks = marks != self._marks, marks
         if self._is_listening:
+            if is_other and self._links:
+                self._links.drop_by(plan_notice_filter(marks))
             return
         self._is_listening = True
         try:
-            links = self._closing.enter_context(Overhearer(GROUPS, KINDS))
+            links = self._closing.enter_context(
+                Overhearer(GROUPS, KINDS, plan_notice_filter(marks))
+            )
             tables = self._closing.enter_context(Listener([NFNLGRP_NFTABLES], NETLINK_NETFILTER))
         except OSError as error:
             _log.warning("changes of pods' networks are seen late", error=str(error))
             self._closing.close()
             return
+        self._links = links
         self._watch(links, lambda: read_signs(links.read(), self._marks))
         self._watch(tables, lambda: read_filter_signs(tables.read()))
 

@@ -25,6 +25,21 @@ RTNLGRP_IPV6_ROUTE: Final = 11
 NFNLGRP_NFTABLES: Final = 7
 """Of a NETLINK_NETFILTER listener."""
 
+TYPE_AT: Final = 4
+FAMILY_AT: Final = 16
+INDEX_AT: Final = 20
+LINK_FLAGS_AT: Final = 24
+LINK_CHANGE_AT: Final = 28
+LINK_ATTRIBUTES_AT: Final = 32
+ADDRESS_ATTRIBUTES_AT: Final = 24
+OTHER_ATTRIBUTES_AT: Final = 28
+"""Where it stands in a message, for a socket's filter. `OTHER`: of routes and neighbours."""
+LINK_MAC: Final = 1
+LINK_NAME: Final = 3
+LINK_MTU: Final = 4
+ABOUT: Final = 1
+"""IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU; and IFA_ADDRESS, RTA_DST and NDA_DST alike."""
+
 LINKS: Final = frozenset({link.RTM_NEWLINK, link.RTM_DELLINK})
 _INDEX = struct.Struct("=4xI")
 """`ifi_index`, `ifa_index` and `ndm_ifindex` stand at one place."""

@@ -1,7 +1,7 @@
 """Hears changes in this namespace and in those that it has numbers for (their pairs end here).
 
 One socket for all: one in each namespace would keep that namespace alive. The kernel passes on only
-the kinds that are asked for, so the others wake nobody.
+the kinds that are asked for, and of them what more code does not drop, so the others wake nobody.
 """
 
 import errno
@@ -15,7 +15,8 @@ from ringbolt.linux import socket_filter
 from ringbolt.linux.link import NO_NETNSID
 from ringbolt.linux.messages import Message, decode
 from ringbolt.linux.netlink import open_raw
-from ringbolt.linux.socket_filter import Piece
+from ringbolt.linux.notices import FAMILY_AT, TYPE_AT
+from ringbolt.linux.socket_filter import DROP, PASS, Code, if_equal, load, native
 
 _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP = 1
@@ -23,8 +24,6 @@ _NETLINK_LISTEN_ALL_NSID: Final = 8
 _SO_RCVBUFFORCE = 33
 _LARGEST_DATAGRAM = 1 << 16
 _RECEIVE_BUFFER = 1 << 20
-_TYPE_AT, _FAMILY_AT = 4, 16
-_TYPE = struct.Struct("=H")
 _NETNSID = struct.Struct("=i")
 
 
@@ -42,15 +41,17 @@ class Overheard:
 class Overhearer:
     """Hears rtnetlink's `groups` (RTNLGRP_*), of them the message `kinds` (RTM_*). Close it.
 
-    Without CAP_NET_BROADCAST other namespaces are not heard. Non-blocking. Raises OSError.
+    `code` may drop more (`socket_filter.DROP`). Without CAP_NET_BROADCAST other namespaces are not
+    heard. Non-blocking. Raises OSError.
     """
 
-    def __init__(self, groups: Iterable[int], kinds: Iterable[int]) -> None:
+    def __init__(self, groups: Iterable[int], kinds: Iterable[int], code: Code = ()) -> None:
+        self._kinds = tuple(kinds)
         self._socket = open_raw()
         try:
             self._socket.setblocking(False)  # noqa: FBT003  # the standard library's own signature
             self._widen()
-            socket_filter.attach(self._socket, _filter(tuple(kinds)))
+            self.drop_by(code)
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_LISTEN_ALL_NSID, 1)
             self._socket.bind((0, 0))
             for group in groups:
@@ -72,6 +73,10 @@ class Overhearer:
     def fileno(self) -> int:
         """The descriptor to watch for readability."""
         return self._socket.fileno()
+
+    def drop_by(self, code: Code) -> None:
+        """Drop by other code from now on; what waits already stays. Raises OSError."""
+        socket_filter.attach(self._socket, _program(self._kinds, code))
 
     def read(self) -> Overheard:
         """All that waits; empty where nothing does."""
@@ -106,7 +111,10 @@ def _netnsid_of(ancillary: list[tuple[int, int, bytes]]) -> int:
     return NO_NETNSID
 
 
-def _filter(kinds: tuple[int, ...]) -> bytes:
+def _program(kinds: tuple[int, ...], code: Code) -> bytes:
     """By type; what bridges tell of their ports again, in their own family, is told anyway."""
-    types = [_TYPE.pack(kind) for kind in kinds]
-    return socket_filter.passing(_TYPE_AT, types, Piece(_FAMILY_AT, bytes([socket.AF_BRIDGE])))
+    asked = [if_equal(native(kind, 2), yes="asked for") for kind in kinds]
+    family = (load(FAMILY_AT, 1), if_equal(socket.AF_BRIDGE, no="no port"), DROP, "no port")
+    return socket_filter.assemble(
+        (load(TYPE_AT, 2), *asked, DROP, "asked for", *family, *code, PASS)
+    )

@@ -22,6 +22,7 @@ from ringbolt.network.errors import NetworkError
 from ringbolt.network.foreign_drop import find_drop, open_forward
 from ringbolt.network.ground import Ground
 from ringbolt.network.leases import Lease
+from ringbolt.network.notice_filter import has_link_local
 from ringbolt.network.plan import settings_with
 from ringbolt.network.pod_mender import Findings, PodMender
 from ringbolt.network.record import Record
@@ -49,6 +50,7 @@ class Mender:
             frozenset(one.bridge for one in known if one.mode is Mode.BRIDGE),
             tuple(subnet for one in known for subnet in ruleset.subnets_of(one)),
             self._ground.look_for_uplinks(),
+            any(has_link_local(one) for one in known),
         )
 
     def locate(self, signs: Signs) -> frozenset[Key]:

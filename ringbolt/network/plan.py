@@ -36,7 +36,8 @@ _SMALLEST_IPV6_MTU = 1280
 _FEWEST_ADDRESSES = 2
 POD_PREFIX = "0a:58"
 """Of the hardware addresses that pods get unasked."""
-_NODE_PREFIX = "0e:58"
+NODE_PREFIX = "0e:58"
+"""Of those of node's ends and bridges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,7 @@ def mac_of_pod(addresses: list[IpAddress], name: str) -> str:
 
 def mac_of_node_end(name: str) -> str:
     """The hardware address of a link on the node; fixed, so that udev does not change it."""
-    return _mac(_NODE_PREFIX, blake2s(name.encode(), digest_size=4).digest())
+    return _mac(NODE_PREFIX, blake2s(name.encode(), digest_size=4).digest())
 
 
 def _mac(prefix: str, rest: bytes) -> str:

@@ -16,7 +16,7 @@ from ringbolt.linux.neighbour import Neighbour
 from ringbolt.linux.overhearing import Overheard
 from ringbolt.linux.route import Route
 from ringbolt.network.names import is_host_name, is_ifb_name
-from ringbolt.network.plan import POD_PREFIX
+from ringbolt.network.plan import NODE_PREFIX, POD_PREFIX
 from ringbolt.network.settings import IpAddress, IpNetwork
 from ringbolt.network.wiring import DOOMED_GROUP
 
@@ -43,11 +43,15 @@ _PORT = b"\x07"
 
 @dataclass(frozen=True, slots=True)
 class Landmarks:
-    """What of the node the networks stand on; `uplinks` are MTUs by index."""
+    """What of the node the networks stand on; `uplinks` are MTUs by index.
+
+    `link_local`: something of a network may be link-local or multicast.
+    """
 
     bridges: frozenset[str] = frozenset()
     subnets: tuple[IpNetwork, ...] = ()
     uplinks: Mapping[int, int] = field(default_factory=dict[int, int])
+    link_local: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,8 @@ def _of_link(netnsid: int, one: Link, marks: Landmarks, *, gone: bool) -> Signs:
         is_chosen = one.mac and not one.mac.startswith(POD_PREFIX)
         is_lost = one.index != link.LOOPBACK and (gone or not one.up or is_chosen)
         return Signs(netnsids=frozenset([netnsid])) if is_lost else Signs()
-    ours = one.name in marks.bridges or is_host_name(one.name) or is_ifb_name(one.name)
+    named = one.name in marks.bridges or is_host_name(one.name) or is_ifb_name(one.name)
+    ours = named or one.mac.startswith(NODE_PREFIX)  # it may have been renamed once it was down
     is_lost = ours and one.group != DOOMED_GROUP and (gone or not one.up)
     known = marks.uplinks.get(one.index)
     return Signs(node=is_lost or (known is not None and (gone or known != one.mtu)))

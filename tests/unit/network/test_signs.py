@@ -2,6 +2,7 @@
 
 import ipaddress
 import struct
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,8 @@ from ringbolt.linux.netlink import Heard
 from ringbolt.linux.overhearing import Overheard
 from ringbolt.network.filter_signs import read_filter_signs
 from ringbolt.network.names import host_name
-from ringbolt.network.settings import NetworkName
+from ringbolt.network.notice_filter import has_link_local
+from ringbolt.network.settings import NetworkName, Range, Route, Settings
 from ringbolt.network.signs import Landmarks, Signs, read_signs
 from ringbolt.network.wiring import DOOMED_GROUP
 from tests.unit.network.test_values import KEY
@@ -44,6 +46,8 @@ def _here(kind: int, body: bytes) -> tuple[int, int, bytes]:
         (link.RTM_DELLINK, OURS, NODE),
         (link.RTM_NEWLINK, OURS, Signs()),
         (link.RTM_NEWLINK, link.encode(Link(5, NAME)), NODE),
+        (link.RTM_NEWLINK, link.encode(Link(5, "other", mac="0e:58:00:00:00:01")), NODE),
+        (link.RTM_NEWLINK, link.encode(Link(5, "other", mac="02:00:00:00:00:01")), Signs()),
         (link.RTM_DELLINK, LEAVING, Signs()),
         (link.RTM_DELLINK, link.encode(Link(3, "rb0")), NODE),
         (link.RTM_DELLINK, link.encode(Link(3, "eth7")), Signs()),
@@ -119,3 +123,27 @@ def test_of_tables_only_ours_and_chains_that_may_drop_count(
     body += nla.nested(4, nla.u32(1, 0)) if hook else b""
     heard = Heard((Message(10 << 8 | number, 0, 0, body),), overflow=False)
     assert bool(read_filter_signs(heard)) is is_harm
+
+
+IN_USE = Settings(NetworkName("pods"), ((Range(SUBNET),),))
+GLOBAL, NEAR = ipaddress.ip_address("fd00:88::1"), ipaddress.ip_address("fe80::1")
+BEYOND = ipaddress.ip_network("fd01::/16")
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_so"),
+    [
+        (IN_USE, False),
+        (replace(IN_USE, ranges=((Range(ipaddress.ip_network("fd00:88::/64")),),)), False),
+        (replace(IN_USE, ranges=((Range(ipaddress.ip_network("fe80:0:0:8::/64")),),)), True),
+        (replace(IN_USE, ranges=()), True),
+        (replace(IN_USE, routes=(Route(BEYOND, GLOBAL),)), False),
+        (replace(IN_USE, routes=(Route(BEYOND, NEAR),)), True),
+        (replace(IN_USE, routes=(Route(ipaddress.ip_network("::/0")),)), False),
+        (replace(IN_USE, routes=(Route(ipaddress.ip_network("fe00::/7")),)), True),
+    ],
+)
+def test_a_network_says_whether_something_of_it_is_link_local(
+    settings: Settings, *, is_so: bool
+) -> None:
+    assert has_link_local(settings) is is_so
