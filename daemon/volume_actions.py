@@ -123,12 +123,14 @@ def _telling(action: str) -> Generator[None]:
 
 def _find(which: str, kind: str | None, places: Places) -> _Found:
     """Raises NotFoundError, InvalidError: it is not one volume's name; OSError."""
-    namespace, _, name = which.partition("/")
-    parse_namespace(namespace)
+    first, slash, name = which.partition("/")
+    if not slash:
+        raise InvalidError(f"{which!r} lacks its namespace: name it as NAMESPACE/NAME")
+    namespace = parse_namespace(first)
     check_name(name)
     setting, lacks = read(places)
     room = open_volumes(setting)
-    named = room.find(parse_namespace(namespace), name)
+    named = room.find(namespace, name)
     kinds = " and ".join(one.kind.value for one in named)
     match [one for one in named if kind in {None, one.kind.value}]:
         case []:

@@ -1,10 +1,14 @@
 """A mounted file system at rest for a moment, and its free space given back.
 
 FIFREEZE and FITHAW (ioctl_fsfreeze(2), Linux 2.6.29), FITRIM (linux/fs.h, 2.6.37). What is copied
-of a device while it is frozen is a whole file system.
+of a device while it is frozen is a whole file system. The kernel keeps it frozen whatever becomes
+of who froze it, so a child sees to that.
 """
 
+import errno
 import struct
+import subprocess
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -18,6 +22,13 @@ _RANGE = struct.Struct("=3Q")
 FITRIM = ioctls.iowr(ord("X"), 121, _RANGE.size)
 
 _ALL = 0xFFFFFFFFFFFFFFFF
+_GUARDIAN = """
+import fcntl, os, sys
+os.write(1, b"!")
+if not os.read(0, 1):
+    fcntl.ioctl(int(sys.argv[1]), int(sys.argv[2]), 0)
+"""
+"""Thaws when its parent ends without a word."""
 
 
 def freeze(fd: int) -> None:
@@ -36,12 +47,34 @@ def thaw(fd: int) -> None:
 
 @contextmanager
 def frozen(fd: int) -> Generator[None]:
-    """Keep it frozen for a block."""
-    freeze(fd)
-    try:
+    """Keep it frozen for a block, or until this process is killed."""
+    with _guarded(fd):
+        freeze(fd)
+        try:
+            yield
+        finally:
+            thaw(fd)
+
+
+@contextmanager
+def _guarded(fd: int) -> Generator[None]:
+    process = subprocess.Popen(
+        (sys.executable, "-I", "-S", "-c", _GUARDIAN, str(fd), str(FITHAW)),
+        bufsize=0,
+        env={},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(fd,),
+        start_new_session=True,
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if not process.stdout.read(1):
+            raise OSError(errno.ECHILD, "FIFREEZE: what would thaw it cannot be started")
         yield
-    finally:
-        thaw(fd)
+        process.stdin.write(b"!")
 
 
 def trim(fd: int, smallest: int = 0) -> int:

@@ -5,7 +5,7 @@ hangs nothing. The numbers of mounts are the same kernel's whatever namespace sh
 """
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -35,16 +35,35 @@ def find_showers(device: tuple[int, int], proc: str = "/proc") -> tuple[Shower, 
     Those that one may not look into are left out: it takes CAP_SYS_PTRACE. One that a process no
     longer lives in, kept by a descriptor or a bind, is not seen.
     """
-    found: dict[int, Shower | None] = {}
     number = f" {device[0]}:{device[1]} "
+    return _find_showers(number, lambda one: one.device == device, proc)
+
+
+def find_part_showers(fstype: str, tail: str, proc: str = "/proc") -> tuple[Shower, ...]:
+    """Those that show a part of a file system of this type whose path in it ends so, or has it.
+
+    For parts that are mounted by the path to them, as subvolumes are; as `find_showers`.
+    """
+
+    def wanted(one: MountPoint) -> bool:
+        return one.fstype == fstype and (one.root.endswith(tail) or f"{tail}/" in one.root)
+
+    return _find_showers(f" - {fstype} ", wanted, proc)
+
+
+def _find_showers(
+    words: str, wanted: Callable[[MountPoint], bool], proc: str
+) -> tuple[Shower, ...]:
+    """`words` are in the lines of mountinfo that are looked at."""
+    found: dict[int, Shower | None] = {}
     for pid in _pids(proc):
         with suppress(OSError):
             namespace = os.stat(f"{proc}/{pid}/ns/mnt").st_ino
             if namespace in found:
                 continue
             with open(f"{proc}/{pid}/mountinfo", errors="surrogateescape") as file:
-                text = "".join(line for line in file if number in line)
-            points = tuple(one for one in parse_mountinfo(text) if one.device == device)
+                text = "".join(line for line in file if words in line)
+            points = tuple(one for one in parse_mountinfo(text) if wanted(one))
             found[namespace] = Shower(namespace, pid, _command(proc, pid), points)
     return tuple(one for one in found.values() if one and one.points)
 

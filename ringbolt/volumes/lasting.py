@@ -5,8 +5,8 @@ operator or a provisioner, finds the volume here: by what lies in our directorie
 remembered of one that is mounted.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 from ringbolt.volumes.backend import Ask, Copying, Listing, Resetting
@@ -19,7 +19,7 @@ from ringbolt.volumes.outcome import Deleted, Snapshot
 from ringbolt.volumes.records import Published
 from ringbolt.volumes.spec import Loop, Overlay, Subvolume
 from ringbolt.volumes.staging import Staging
-from ringbolt.volumes.volume import Namespace, Tenant, Volume
+from ringbolt.volumes.volume import Namespace, Publication, Tenant, Volume
 from ringbolt.volumes.wellformed import check_name
 
 
@@ -64,8 +64,7 @@ class Lasting:
 
     def delete(self, volume: Volume, deadline: Deadline) -> Deleted | None:
         """Delete it; None: there was none. Raises BusyError, RefusedError."""
-        with self._ground.alone(volume.id, "delete", deadline):
-            self._require_idle(volume)
+        with self._ground.alone(volume.id, "delete", deadline), self._idle(volume):
             backend = self._ground.backend(volume.kind)
             freed: int | None = None
             if isinstance(backend, Listing):
@@ -81,8 +80,7 @@ class Lasting:
                 f"{volume.id}: below what is written to {volume.kind.value} volumes lies nothing "
                 "to go back to"
             )
-        with self._ground.alone(volume.id, "reset", deadline):
-            self._require_idle(volume)
+        with self._ground.alone(volume.id, "reset", deadline), self._idle(volume):
             before = backend.freeable(volume)
             backend.reset(Ask(volume, deadline))
             after = backend.freeable(volume)
@@ -109,27 +107,40 @@ class Lasting:
             fd = held.enter_context(self._extent.mounted(volume))
             return backend.snapshot(Ask(volume, deadline), name, fd, plain=plain)
 
-    def _require_idle(self, volume: Volume) -> None:
-        """Nobody has it, and what a killed process left staged is taken off."""
+    @contextmanager
+    def _idle(self, volume: Volume) -> Generator[None]:
+        """Nobody has it; what a killed process left staged is taken off. Raises BusyError."""
         places, mounts = self._ground.places, Mounts.look()
         shown = tuple(_published(self._ground, volume))
         if has := [one for one in shown if mounts.at(places.shown(one.publication.target))]:
-            pods = ", ".join(sorted({_whose(one) for one in has}))
-            raise BusyError(f"{volume.id} is mounted for {pods}: delete its pods, or unpublish it")
+            text = f"{volume.id} is mounted for {_whose(has)}: delete its pods, or unpublish it"
+            raise BusyError(text)
+        known = f"; it is remembered for {_whose(shown)}" if shown else ""
+        self._unstage(volume, known)
+        try:
+            yield
+        except BusyError as error:  # a pod's own mounts outlive the host's
+            raise BusyError(f"{error}{known}") from None
+
+    def _unstage(self, volume: Volume, known: str) -> None:
         if (staged := self._staging.point(volume.id)) is None:
             return
         users, record = self._staging.users(volume.id), self._ground.records.staged(volume.id)
-        if users or shown or (record and record.held):
+        if users or known or (record and record.held):
             where = users[0].target if users else staged.target
-            pods = "".join(f" for {_whose(one)}" for one in shown[:1])
-            raise BusyError(f"{volume.id} is mounted at {where}{pods}: unpublish and unstage it")
+            text = f"{volume.id} is mounted at {where}: unpublish and unstage it{known}"
+            raise BusyError(text)
         self._staging.remove(volume.id, record.volume if record else volume)
 
 
-def _whose(record: Published) -> str:
-    tenant = record.publication.tenant
-    who = tenant.pod or tenant.uid
-    return f"{tenant.namespace}/{who}" if who else str(record.publication.target)
+def _whose(records: Iterable[Published]) -> str:
+    """The pods that volumes are mounted for."""
+    return ", ".join(sorted({_pod(one.publication) for one in records}))
+
+
+def _pod(place: Publication) -> str:
+    who = place.tenant.pod or place.tenant.uid
+    return f"{place.tenant.namespace}/{who}" if who else str(place.target)
 
 
 def _renamed(volume: Volume, name: str) -> Volume | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ringbolt.linux import btrfs
 from ringbolt.linux.mount import MountPoint
+from ringbolt.linux.mount_users import find_part_showers
 from ringbolt.linux.openat2 import mkdir_below, open_below
 from ringbolt.linux.statfs import statfs
 from ringbolt.volumes.backend import Ask
@@ -24,7 +25,7 @@ from ringbolt.volumes.errors import (
     NotFoundError,
     RefusedError,
 )
-from ringbolt.volumes.mounts import Mounts, Root
+from ringbolt.volumes.mounts import Root
 from ringbolt.volumes.outcome import Created, Snapshot
 from ringbolt.volumes.publication import bind_below, root_below
 from ringbolt.volumes.spec import Kind, Subvolume
@@ -238,11 +239,15 @@ def _check_size(volume_id: VolumeId, fd: int, wanted: int | None) -> int | None:
 
 
 def _require_unmounted(tail: str, volume_id: VolumeId) -> None:
-    """Deleting one takes it from under its mounts, which mountinfo tells by where they lead."""
-    for line in Mounts.look().text.splitlines():
-        root, target = line.split(" ")[3:5]
-        if " - btrfs " in line and (root.endswith(tail) or f"{tail}/" in root):
-            raise BusyError(f"{volume_id} is mounted at {target}: unmount it first")
+    """Deleting one takes it from under its mounts, which mountinfo tells by where they lead.
+
+    A pod's own mount lives on when somebody unmounts the host's.
+    """
+    for shower in find_part_showers("btrfs", tail):
+        raise BusyError(
+            f"{volume_id} is mounted at {shower.points[0].target}, as {shower.command or '?'} (pid "
+            f"{shower.pid}) sees it: unmount it first"
+        )
 
 
 def _spec(volume: Volume) -> Subvolume:

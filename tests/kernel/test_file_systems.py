@@ -3,12 +3,14 @@
 import errno
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from ringbolt.linux import fscrypt, inode_flags, mount, quota, reflink
+from ringbolt.linux import fiemap, fscrypt, inode_flags, mount, quota, reflink
 from ringbolt.linux.statfs import ST_RDONLY, statfs
 from ringbolt.linux.statx import STATX_ATTR_IMMUTABLE, statx
+from ringbolt.volumes.backing_file import own_bytes
 from tests.kernel.volume_lab import MAKERS, MIB, MadeFileSystem
 
 pytestmark = [pytest.mark.effects("libc", "sysfs", "subprocess"), pytest.mark.root]
@@ -204,3 +206,52 @@ def test_no_error_tells_a_key(make: Make) -> None:
     with pytest.raises(OSError, match="FS_IOC_REMOVE_ENCRYPTION_KEY") as absent:
         fscrypt.remove_key(made.fd, bytes(16))
     assert absent.value.errno == errno.ENOKEY
+
+
+@pytest.mark.parametrize("fstype", MAKERS)
+def test_what_a_file_has_of_the_disk_is_told_piece_by_piece(make: Make, fstype: str) -> None:
+    made, pieces = make(fstype), 600  # more than are told at once
+    fd = os.open(made.target / "file", os.O_RDWR | os.O_CREAT)
+    try:
+        for number in range(pieces):
+            os.pwrite(fd, os.urandom(4096), number * 2 * 4096)
+        found = list(fiemap.extents(fd))
+        told = [at for one in found for at in range(one.offset, one.offset + one.length, 4096)]
+        assert len(set(told)) == len(told)
+        assert {number * 2 * 4096 for number in range(pieces)} <= set(told)  # xfs has more ready
+        assert len(found) > 256
+        assert not any(one.shared for one in found)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("fstype", ["xfs", "btrfs"])
+def test_what_two_files_share_is_told(make: Make, fstype: str) -> None:
+    made = make(fstype)
+    fds = [os.open(made.target / name, os.O_RDWR | os.O_CREAT) for name in ("file", "copy")]
+    try:
+        os.pwrite(fds[0], os.urandom(MIB), 0)
+        os.fsync(fds[0])
+        reflink.clone(*fds)
+        os.pwrite(fds[1], os.urandom(4096), 0)
+        os.fsync(fds[1])
+        own = {one.offset: one.length for one in fiemap.extents(fds[1]) if not one.shared}
+        assert own == {0: 4096}
+        assert sum(one.length for one in fiemap.extents(fds[1])) == MIB
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def test_a_file_system_that_tells_no_pieces_says_so(tmp_path: Path) -> None:
+    mount.mount("tmpfs", str(tmp_path), "tmpfs")
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    try:
+        os.pwrite(fd, bytes(MIB), 0)
+        with pytest.raises(OSError, match="FS_IOC_FIEMAP") as seen:
+            list(fiemap.extents(fd))
+        assert seen.value.errno == errno.EOPNOTSUPP
+        assert own_bytes(fd) == MIB
+    finally:
+        os.close(fd)
+        mount.umount(str(tmp_path))

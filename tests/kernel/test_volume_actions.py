@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,9 +22,11 @@ from ringbolt.volumes.locks import Locks
 from ringbolt.volumes.overlay import OverlayBackend
 from ringbolt.volumes.paths import Places
 from ringbolt.volumes.policy import Policy, Rule
+from ringbolt.volumes.records import Records
 from ringbolt.volumes.setting import Setting, write_setting
-from ringbolt.volumes.spec import Kind, Loop, Overlay, Tmpfs
+from ringbolt.volumes.spec import Kind, Loop, Overlay, Subvolume, Tmpfs
 from ringbolt.volumes.volume import Volume
+from tests.kernel.test_cni_plugin import wait_until
 from tests.kernel.volume_lab import MIB, MadeFileSystem, made_file_system
 from tests.kernel.volumes_lab import TENANT, VolumeLab, soon, volume, volume_lab
 
@@ -173,8 +176,9 @@ def test_of_two_kinds_with_one_name_one_must_be_named(lab: VolumeLab) -> None:
 def test_a_name_that_there_is_not_leads_to_those_that_there_are(lab: VolumeLab) -> None:
     filled(lab, DATA)
     assert "did you mean default/data?" in failed(lab, "delete", "default/dat", "--yes")
-    for name in ("data", "../default/data", "default/../data", "default/", "/data", "Default/data"):
-        failed(lab, "delete", name, "--yes")
+    assert "NAMESPACE/NAME" in failed(lab, "delete", "data", "--yes")
+    for name in ("../default/data", "default/../data", "default/", "/data", "Default/data"):
+        assert re.search(r"is no (namespace|name of)", failed(lab, "delete", name, "--yes"))
     lab.publish(volume(Tmpfs(MIB), "0a1b/scratch"), lab.target("scratch"))
     assert "is a tmpfs volume" in failed(lab, "delete", "default/scratch", "--yes")
     lab.unpublish(lab.target("scratch"))
@@ -241,6 +245,64 @@ def test_a_mounted_volume_is_copied_and_what_is_shared_does_not_come_free(
     assert freed < 4 * MIB
     assert "Ki came free" in deleted
     mount.umount(str(lab.places.kubelet_dir))
+
+
+def test_subvolumes_are_copied_and_deleted(
+    tmp_path: Path, make: Callable[[str], MadeFileSystem]
+) -> None:
+    lab = opened(tmp_path, make("btrfs").target)
+    target, wanted = lab.target("data"), volume(Subvolume("data"))
+    lab.publish(wanted, target)
+    (target / "file").write_text("then")
+    assert "default/copy (subvolume.default.copy)" in done(lab, "snapshot", NAME, "copy")
+    (target / "file").write_text("now")
+    assert "mounted for default/web-0" in failed(lab, "delete", NAME, "--yes")
+    lab.unpublish(target)
+    lab.publish(volume(Subvolume("copy")), target)
+    assert (target / "file").read_text() == "then"
+    lab.unpublish(target)
+    for name in ("data", "copy"):
+        said = done(lab, "delete", f"default/{name}", "--yes")
+        assert said.startswith(f"deleted default/{name} (subvolume.default.{name})")
+        assert "does not tell" in said
+    assert listed(lab) == set()
+    lab.publish(volume(Subvolume("data", 16 * MIB)), target)
+    (target / "large").write_bytes(os.urandom(4 * MIB))
+    os.sync()
+    lab.unpublish(target)
+    assert ": 4.0" in done(lab, "delete", NAME, "--yes")
+    mount.umount(str(lab.places.kubelet_dir))
+
+
+def test_what_a_killed_agent_left_staged_is_taken_off(lab: VolumeLab) -> None:
+    filled(lab, DATA)
+    lab.publish(DATA, lab.target("data"))
+    mount.umount(str(lab.target("data")))
+    text = failed(lab, "delete", NAME, "--yes")
+    assert "is mounted at" in text
+    assert "remembered for default/web-0" in text
+    Records(lab.places.run_dir).drop_published(lab.target("data"))
+    done(lab, "delete", NAME, "--yes")
+    assert lab.mounts() == []
+    assert not image(lab).exists()
+    lab.room.reconcile()
+
+
+def test_what_only_a_pods_own_mounts_show_is_not_deleted(lab: VolumeLab) -> None:
+    """Somebody unmounted the host's, and the pod goes on with its own."""
+    lab.publish(DATA, lab.target("data"))
+    words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo; exec cat"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as pod:
+        assert pod.stdout
+        pod.stdout.readline()
+        for path in (lab.target("data"), lab.places.stagings / DATA.id / "mount"):
+            mount.umount(str(path))
+        text = failed(lab, "delete", NAME, "--yes")
+        assert "in use by /dev/loop" in text
+        assert "remembered for default/web-0" in text
+        assert image(lab).exists()
+    lab.unpublish(lab.target("data"))
+    wait_until(lambda: ringbolt(lab, "delete", NAME, "--yes").exit_code == 0)
 
 
 @pytest.mark.parametrize("busy", ["data", "copy"])

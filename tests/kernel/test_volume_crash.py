@@ -16,7 +16,8 @@ from types import FrameType
 import pytest
 
 from ringbolt.linux import loop, mount
-from ringbolt.volumes.spec import Directory, Loop, Tmpfs
+from ringbolt.volumes.overlay import OverlayBackend
+from ringbolt.volumes.spec import Directory, Loop, Overlay, Tmpfs
 from ringbolt.volumes.volume import Volume
 from tests.kernel.test_cni_plugin import wait_until
 from tests.kernel.volumes_lab import TENANT, VolumeLab, soon, volume, volume_lab
@@ -30,7 +31,17 @@ _LOOKS = {"pread", "read", "fstat", "stat", "lstat", "readlink", "fspath", "scan
 """Nothing has changed after one of these."""
 
 
+def lab_of(folder: Path, kind: str) -> VolumeLab:
+    """A room with that kind."""
+    if kind != "overlay":
+        return volume_lab(folder)
+    roots = (str(folder / "srv"),)
+    return volume_lab(folder, [OverlayBackend(roots, folder / "run", folder / "state")])
+
+
 def wanted_of(kind: str, lab: VolumeLab) -> Volume:
+    if kind == "overlay":
+        return volume(Overlay(str(lab.root), "data", 8 << 20))
     if kind == "loop":
         return LOOP
     if kind == "dir":
@@ -65,13 +76,22 @@ def dying_at(step: int) -> Callable[[FrameType, str, object], None]:
 
 
 def _die_at(step: int, folder: Path, kind: str, verb: str) -> None:
-    lab = volume_lab(folder)
+    lab = lab_of(folder, kind)
     wanted, target = wanted_of(kind, lab), lab.target("data")
     sys.setprofile(dying_at(step))
-    if verb == "publish":
-        lab.publish(wanted, target, fs_group=4242)
-    else:
-        lab.unpublish(target)
+    match verb:
+        case "publish":
+            lab.publish(wanted, target, fs_group=4242)
+        case "unpublish":
+            lab.unpublish(target)
+        case "delete":
+            lab.room.delete(wanted, soon())
+        case "reset":
+            lab.room.reset(wanted, soon())
+        case "snapshot":
+            lab.room.snapshot(wanted, None, "copy", soon(), plain=True)
+        case _:
+            raise AssertionError(verb)
     sys.setprofile(None)
     os._exit(0)
 
@@ -184,4 +204,74 @@ def test_what_a_start_finds_is_finished_without_any_call(tmp_path: Path) -> None
             step += 5
     lab.unpublish(lab.target("data"))
     assert_nothing_is_left(lab)
+    mount.umount(str(lab.places.kubelet_dir))
+
+
+def written(lab: VolumeLab, wanted: Volume) -> bool:
+    """Whether the file is there; nothing but that file ever is."""
+    lab.publish(wanted, lab.target("data"))
+    names = {one.name for one in lab.target("data").iterdir()} - {"lost+found"}
+    if names:
+        assert (lab.target("data") / "file").read_text() == "written"
+    lab.unpublish(lab.target("data"))
+    assert names <= {"file"}
+    return bool(names)
+
+
+def write(lab: VolumeLab, wanted: Volume) -> None:
+    lab.publish(wanted, lab.target("data"))
+    (lab.target("data") / "file").write_text("written")
+    lab.unpublish(lab.target("data"))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("kind", "verb"), [("loop", "delete"), ("overlay", "reset")])
+def test_deleting_and_resetting_killed_at_each_step(tmp_path: Path, kind: str, verb: str) -> None:
+    """All of what was written is there, or nothing of it, and the volume can be used."""
+    lab, seen = lab_of(tmp_path, kind), list[bool]()
+    wanted = wanted_of(kind, lab)
+    if lack := lab.room.abilities()[-1].lack:
+        pytest.skip(lack)
+    folder = lab.places.state_dir / "volumes" / kind / "default"
+    write(lab, wanted)
+    with killer(tmp_path, kind, verb) as kill:
+        step = 1
+        while kill(step):
+            again = lab_of(tmp_path, kind)
+            assert verb == "delete" or (folder / "data.img").exists()
+            seen.append(written(again, wanted))
+            if not seen[-1]:
+                write(again, wanted)
+            again.room.reconcile()
+            assert_nothing_is_left(again)
+            assert {one.name for one in folder.iterdir()} <= {"data.img", "data.new"}
+            step += 1
+    assert set(seen) == {True, False}
+    assert seen == sorted(seen, reverse=True)
+    assert not written(lab, wanted)
+    lab.room.delete(wanted, soon())
+    assert list(folder.iterdir()) == []
+    mount.umount(str(lab.places.kubelet_dir))
+
+
+@pytest.mark.timeout(300)
+def test_copying_killed_at_each_step(tmp_path: Path) -> None:
+    lab, seen = volume_lab(tmp_path), list[bool]()
+    folder = lab.places.state_dir / "volumes" / "loop" / "default"
+    write(lab, LOOP)
+    with killer(tmp_path, "loop", "snapshot") as kill:
+        step = 1
+        while kill(step):
+            again = volume_lab(tmp_path)
+            copies = again.room.find(LOOP.namespace, "copy")
+            for copy in copies:
+                assert written(again, copy)
+                assert again.room.delete(copy, soon())
+            seen.append(bool(copies))
+            assert written(again, LOOP)
+            again.room.reconcile()
+            assert_nothing_is_left(again)
+            assert {one.name for one in folder.iterdir()} == {"data.img"}
+            step += 1
+    assert set(seen) == {True, False}
     mount.umount(str(lab.places.kubelet_dir))

@@ -212,6 +212,23 @@ def test_a_mapping_that_a_killed_agent_left_is_closed_and_opened_with_the_key(
     assert [call.argv[1] for call in made.calls("cryptsetup")].count("close") == 2
 
 
+@pytest.mark.parametrize("mounted", [True, False])
+def test_one_that_is_known_by_its_name_alone_is_not_copied(
+    lab: VolumeLab, *, mounted: bool
+) -> None:
+    target = lab.target("data")
+    show(lab, wanted(), target)
+    if not mounted:
+        lab.unpublish(target)
+    (found,) = lab.room.find(wanted().namespace, "data")
+    assert (found.encryption is Encryption.LUKS) is mounted
+    with pytest.raises(NotAvailableError, match="one key would open both"):
+        lab.room.snapshot(found, None, "copy", soon(), plain=True)
+    assert [one.name for one in image(lab).parent.iterdir()] == ["data.img"]
+    if mounted:
+        lab.unpublish(target)
+
+
 def test_it_grows_while_it_is_mounted(lab: VolumeLab) -> None:
     if "SYS_RESOURCE" not in effective_capabilities():
         pytest.skip("needs CAP_SYS_RESOURCE: ext4 grows mounted with it only")

@@ -103,6 +103,27 @@ def test_what_is_written_to_a_named_one_is_found_again_until_it_is_thrown_away(
     lab.unpublish(target)
 
 
+def test_one_that_is_known_by_its_name_alone_is_listed_and_never_mounted(lab: VolumeLab) -> None:
+    target = lab.target("data")
+    lab.publish(named(lab), target)
+    assert lab.room.find(NAMESPACE, "data") == (named(lab),)
+    lab.unpublish(target)
+    lab.room.stage(named(lab), TENANT, soon())
+    assert lab.room.find(NAMESPACE, "data") == (named(lab),)
+    lab.room.unstage(named(lab).id, soon())
+    assert lab.room.find(NAMESPACE, "other") == ()
+    (found,) = lab.room.find(NAMESPACE, "data")
+    assert found == volume(Overlay(None, "data"))
+    assert [one.volume for one in lab.room.list()] == [found]
+    with pytest.raises(InvalidError, match="what lies below"):
+        lab.room.validate(found, TENANT)
+    with pytest.raises(InvalidError, match="what lies below"):
+        lab.publish(found, target)
+    with pytest.raises(InvalidError, match="needs what lies below"):
+        Overlay(None)
+    assert lab.mounts() == []
+
+
 def test_longhorn_5561_errors_below_what_is_written_are_seen(lab: VolumeLab) -> None:
     """nbs#2936: a volume that went read-only is given to nobody else."""
     target = lab.target("data")

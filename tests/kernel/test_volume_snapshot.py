@@ -1,6 +1,8 @@
 """Copies of loop volumes: of one moment, shared where the file system can, never formatted."""
 
+import errno
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from ringbolt.linux import mount
+from ringbolt.linux import freeze, mount
+from ringbolt.volumes import loop_image
 from ringbolt.volumes.content import find_filesystem
 from ringbolt.volumes.errors import BusyError, ConflictError, InvalidError, NotAvailableError
 from ringbolt.volumes.held import Held, identify
@@ -18,6 +21,7 @@ from ringbolt.volumes.policy import Policy, Rule
 from ringbolt.volumes.spec import FsType, Kind, Loop
 from ringbolt.volumes.volume import Volume
 from ringbolt.volumes.volumes import Volumes
+from tests.kernel.test_cni_plugin import wait_until
 from tests.kernel.volume_lab import MIB, MadeFileSystem, made_file_system
 from tests.kernel.volumes_lab import TENANT, VolumeLab, soon, volume, volume_lab
 
@@ -117,6 +121,48 @@ def test_writes_go_on_while_copies_are_made(lab: VolumeLab) -> None:
         lab.publish(data(f"copy{number}"), lab.target("copy"))
         lab.unpublish(lab.target("copy"))
     lab.unpublish(target)
+
+
+def frozen(target: Path) -> bool:
+    fd = os.open(target, os.O_RDONLY)
+    try:
+        freeze.freeze(fd)
+        freeze.thaw(fd)
+    except OSError as error:
+        assert error.errno == errno.EBUSY  # noqa: PT017 - the other outcome is none
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def test_writes_go_on_when_a_copier_is_killed_in_the_midst(
+    lab: VolumeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel keeps frozen what nobody thaws, and its pods hang."""
+    target = lab.target("data")
+    lab.publish(data(size=16 * MIB), target)
+    ready, told = os.pipe()
+
+    def die(*_: int) -> None:
+        os.write(told, b"frozen" if frozen(target) else b"not")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(loop_image, "share_blocks", die)
+    if not (child := os.fork()):
+        lab.room.snapshot(data(), TENANT, "copy", soon())
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    try:
+        assert os.WIFSIGNALED(status)
+        assert os.read(ready, 10) == b"frozen"
+        wait_until(lambda: not frozen(target))
+        (target / "file").write_text("written")
+    finally:
+        for fd in (ready, told):
+            os.close(fd)
+    lab.unpublish(target)
+    assert images(lab) == {"data.img"}
 
 
 def test_a_copy_takes_no_room_until_it_is_written_to(

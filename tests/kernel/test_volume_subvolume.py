@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,20 @@ def test_a_volume_that_another_place_shows_is_not_deleted(bench: Bench, tmp_path
     with pytest.raises(BusyError, match="elsewhere"):
         lab.room.delete(data(), soon())
     mount.umount(str(elsewhere))
+    assert lab.room.delete(data(), soon())
+
+
+def test_a_volume_that_only_a_pods_own_mounts_show_is_not_deleted(bench: Bench) -> None:
+    """Somebody unmounted the host's, and the pod goes on with its own."""
+    lab, target = bench.lab, bench.lab.target("data")
+    lab.publish(data(), target)
+    words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo; exec cat"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as pod:
+        assert pod.stdout
+        pod.stdout.readline()
+        lab.unpublish(target)
+        with pytest.raises(BusyError, match=f"as cat .pid {pod.pid}."):
+            lab.room.delete(data(), soon())
     assert lab.room.delete(data(), soon())
 
 
