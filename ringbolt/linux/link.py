@@ -41,7 +41,7 @@ _IFLA_BRPORT_MODE, _IFLA_BRPORT_LEARNING, _IFLA_BRPORT_ISOLATED = 4, 8, 33
 _IFLA_BR_MCAST_SNOOPING = 23
 _RTEXT_FILTER_SKIP_STATS = 8
 
-_GLANCED = frozenset({_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_GROUP})
+_GLANCED = frozenset({_IFLA_IFNAME, _IFLA_MTU, _IFLA_GROUP})
 
 _INFO = struct.Struct("=BxHiII")
 _NETNSID = struct.Struct("=i")
@@ -153,15 +153,20 @@ def decode(body: bytes) -> Link:
 
 
 def glance(body: bytes) -> Link:
-    """As `decode`, of name, flags, MAC, MTU and group: a tenth of the time, for many notices."""
+    """As `decode`, of name, flags, MTU and group: a tenth of the time, for many notices."""
     if len(body) < _INFO.size:
         raise nla.malformed("RTM_NEWLINK", body)
     _family, _type, index, flags, _change = _INFO.unpack_from(body)
     found = nla.find(body[_INFO.size :], _GLANCED)
     mtu, group = (nla.as_number(found.get(kind, bytes(4))) for kind in (_IFLA_MTU, _IFLA_GROUP))
     name = nla.as_text(found.get(_IFLA_IFNAME, b""))
-    mac = nla.as_mac(found.get(_IFLA_ADDRESS, b""))
-    return Link(index=index, name=name, flags=flags, mac=mac, mtu=mtu, group=group)
+    return Link(index=index, name=name, flags=flags, mtu=mtu, group=group)
+
+
+def mac_of(body: bytes) -> str:
+    """The hardware address alone, which stands far behind what `glance` looks at."""
+    found = nla.find(body[_INFO.size :], frozenset({_IFLA_ADDRESS}))
+    return nla.as_mac(found.get(_IFLA_ADDRESS, b""))
 
 
 def encode(link: Link) -> bytes:

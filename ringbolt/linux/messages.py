@@ -7,7 +7,7 @@ import errno
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ringbolt.linux import attributes
 
@@ -56,8 +56,7 @@ class Request:
         return Request(self.operation, self.subject, self.kind, self.flags, self.body, forgiven)
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One message from the kernel: its type (RTM_NEWLINK, ...), flags, sequence number, body."""
 
     kind: int

@@ -43,6 +43,7 @@ ABOUT: Final = 1
 LINKS: Final = frozenset({link.RTM_NEWLINK, link.RTM_DELLINK})
 _INDEX = struct.Struct("=4xI")
 """`ifi_index`, `ifa_index` and `ndm_ifindex` stand at one place."""
+_FLAGS = struct.Struct("=8xI")
 
 _ROUTES = frozenset({route.RTM_NEWROUTE, route.RTM_DELROUTE})
 
@@ -97,3 +98,13 @@ def index_of(message: Message) -> int | None:
     if len(message.body) < _INDEX.size:
         raise nla.malformed(f"message {message.kind}", message.body)
     return int(_INDEX.unpack_from(message.body)[0])
+
+
+def is_up(message: Message) -> bool:
+    """Whether the link of an RTM_NEWLINK is set up, without decoding more of it.
+
+    Raises OSError (EBADMSG).
+    """
+    if len(message.body) < _FLAGS.size:
+        raise nla.malformed(f"message {message.kind}", message.body)
+    return bool(_FLAGS.unpack_from(message.body)[0] & link.IFF_UP)

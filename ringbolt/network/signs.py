@@ -37,6 +37,8 @@ KINDS: Final = (
 )
 """What is added by others is nobody's harm, and a pod's start adds much."""
 
+_Where = tuple[int, int | None]
+"""A link's namespace and index."""
 _PORT = b"\x07"
 """AF_BRIDGE: a bridge tells of its ports by messages of links, which stay."""
 
@@ -75,62 +77,93 @@ class Signs:
         )
 
 
+@dataclass(slots=True)
+class _Found:
+    """Signs, as they come."""
+
+    marks: Landmarks
+    node: bool
+    addresses: set[IpAddress] = field(default_factory=set[IpAddress])
+    netnsids: set[int] = field(default_factory=set[int])
+    leaving: set[_Where] = field(default_factory=set[_Where])
+
+    def take_link(self, where: _Where, message: Message) -> None:
+        """The last that was told of a link."""
+        netnsid, index = where
+        gone = message.kind == link.RTM_DELLINK
+        if netnsid == NO_NETNSID:
+            gone = self._take_own_link(message, gone=gone)
+        elif index != link.LOOPBACK and (gone or _is_pod_harmed(message)):
+            self.netnsids.add(netnsid)
+        if gone:
+            self.leaving.add(where)
+
+    def _take_own_link(self, message: Message, *, gone: bool) -> bool:
+        """A link of the node's; whether it goes."""
+        one = link.glance(message.body)
+        known = self.marks.uplinks.get(one.index)
+        self.node |= known is not None and (gone or known != one.mtu)
+        if one.group == DOOMED_GROUP:
+            return True
+        self.node |= (gone or not one.up) and self._is_ours(one.name, message)
+        return gone
+
+    def _is_ours(self, name: str, message: Message) -> bool:
+        """By its name; by its hardware address where it was renamed once it was down."""
+        if name in self.marks.bridges or is_host_name(name) or is_ifb_name(name):
+            return True
+        return link.mac_of(message.body).startswith(NODE_PREFIX)
+
+    def take_rest(self, netnsid: int, message: Message) -> None:
+        """What was told of an address, route or neighbour."""
+        if netnsid in self.netnsids or (netnsid, notices.index_of(message)) in self.leaving:
+            return
+        if netnsid != NO_NETNSID:
+            self.netnsids.add(netnsid)
+            return
+        notice = notices.decode(message)
+        if notice is None or not notice.gone or isinstance(notice.value, Link):
+            return
+        if not isinstance(notice.value, Neighbour):
+            self.node |= _is_loss(notice.value, self.marks)
+        elif any(notice.value.address in one for one in self.marks.subnets):
+            self.addresses.add(notice.value.address)
+
+
 def read_signs(heard: Overheard, marks: Landmarks) -> Signs:
     """What was heard, as places to look at. Raises OSError (EBADMSG).
 
     Of a link only the last notice is decoded, and nothing that went with one: a storm of pods makes
     dozens for each of them.
     """
-    last: dict[tuple[int, int | None], Message] = {}
+    last: dict[_Where, Message] = {}
     rest: list[tuple[int, Message]] = []
-    for netnsid, message in heard.messages:
+    for told in heard.messages:
+        netnsid, message = told
         if message.kind not in notices.LINKS:
-            rest.append((netnsid, message))
+            rest.append(told)
         elif not message.body.startswith(_PORT):
             last[netnsid, notices.index_of(message)] = message
-    links = {
-        where: (link.glance(message.body), message.kind == link.RTM_DELLINK)
-        for where, message in last.items()
-    }
-    leaving = {where for where, (one, gone) in links.items() if gone or one.group == DOOMED_GROUP}
-    signs = Signs(node=heard.overflow)
-    for (netnsid, _index), (one, gone) in links.items():
-        signs |= _of_link(netnsid, one, marks, gone=gone)
+    found = _Found(marks, heard.overflow)
+    for where, message in last.items():
+        found.take_link(where, message)
     for netnsid, message in rest:
-        if netnsid in signs.netnsids or (netnsid, notices.index_of(message)) in leaving:
-            continue
-        signs |= _of_rest(netnsid, message, marks)
-    return signs
+        found.take_rest(netnsid, message)
+    addresses, netnsids = frozenset(found.addresses), frozenset(found.netnsids)
+    return Signs(found.node, addresses=addresses, netnsids=netnsids)
 
 
-def _of_rest(netnsid: int, message: Message, marks: Landmarks) -> Signs:
-    if netnsid != NO_NETNSID:
-        return Signs(netnsids=frozenset([netnsid]))
-    notice = notices.decode(message)
-    if notice is None or not notice.gone or isinstance(notice.value, Link):
-        return Signs()
-    return _of_loss(notice.value, marks)
+def _is_pod_harmed(message: Message) -> bool:
+    """A pod's link is down, or has an address of somebody's choice, which the node is to know."""
+    if not notices.is_up(message):
+        return True
+    mac = link.mac_of(message.body)
+    return bool(mac) and not mac.startswith(POD_PREFIX)
 
 
-def _of_link(netnsid: int, one: Link, marks: Landmarks, *, gone: bool) -> Signs:
-    """A pod's link with a hardware address of somebody's choice: the node is to know it by that."""
-    if netnsid != NO_NETNSID:
-        is_chosen = one.mac and not one.mac.startswith(POD_PREFIX)
-        is_lost = one.index != link.LOOPBACK and (gone or not one.up or is_chosen)
-        return Signs(netnsids=frozenset([netnsid])) if is_lost else Signs()
-    named = one.name in marks.bridges or is_host_name(one.name) or is_ifb_name(one.name)
-    ours = named or one.mac.startswith(NODE_PREFIX)  # it may have been renamed once it was down
-    is_lost = ours and one.group != DOOMED_GROUP and (gone or not one.up)
-    known = marks.uplinks.get(one.index)
-    return Signs(node=is_lost or (known is not None and (gone or known != one.mtu)))
-
-
-def _of_loss(value: Address | Route | Neighbour, marks: Landmarks) -> Signs:
-    if isinstance(value, Neighbour):
-        is_ours = any(value.address in one for one in marks.subnets)
-        return Signs(addresses=frozenset([value.address])) if is_ours else Signs()
+def _is_loss(value: Address | Route, marks: Landmarks) -> bool:
     if isinstance(value, Address):
-        return Signs(node=any(value.interface.ip in one for one in marks.subnets))
+        return any(value.interface.ip in one for one in marks.subnets)
     to = value.destination
     near = any(to.version == one.version and to.subnet_of(one) for one in marks.subnets)  # type: ignore[arg-type]
-    return Signs(node=not to.prefixlen or near)
+    return not to.prefixlen or near

@@ -76,8 +76,10 @@ def flows(draw: st.DrawFn) -> conntrack.Flow:
 @given(LINKS)
 def test_a_glance_sees_what_decoding_does(value: link.Link) -> None:
     seen = link.glance(link.encode(value))
-    names = ("index", "name", "flags", "mac", "mtu", "group")
+    names = ("index", "name", "flags", "mtu", "group")
     assert [getattr(seen, name) for name in names] == [getattr(value, name) for name in names]
+    assert link.mac_of(link.encode(value)) == value.mac
+    assert notices.is_up(Message(link.RTM_NEWLINK, 0, 0, link.encode(value))) is value.up
 
 
 @given(routes())
@@ -128,12 +130,14 @@ def test_a_bucket_comes_back_but_for_the_grain_of_a_tick(index: int, rate: int, 
     [
         link.decode,
         link.glance,
+        link.mac_of,
         address.decode,
         route.decode,
         route.interface_of,
         neighbour.decode,
         qdisc.decode,
         conntrack.decode,
+        lambda body: notices.is_up(Message(link.RTM_NEWLINK, 0, 0, body)),
         lambda body: notices.decode(Message(link.RTM_DELLINK, 0, 0, body)),
         lambda body: notices.decode(Message(route.RTM_NEWROUTE, 0, 0, body)),
         lambda body: notices.decode(Message(neighbour.RTM_DELNEIGH, 0, 0, body)),

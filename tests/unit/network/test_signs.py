@@ -91,6 +91,15 @@ def test_what_is_lost_in_a_pod_leads_to_that_pod() -> None:
     assert _read((7, link.RTM_NEWLINK, OURS)) == Signs()
 
 
+@pytest.mark.parametrize(("index", "netnsids"), [(2, [7]), (link.LOOPBACK, [])])
+@pytest.mark.parametrize("kind", [link.RTM_NEWLINK, link.RTM_DELLINK])
+def test_a_link_that_is_down_in_a_pod_leads_to_that_pod_but_its_loopback(
+    kind: int, index: int, netnsids: list[int]
+) -> None:
+    told = link.encode(Link(index, "eth0", mac="0a:58:0a:58:00:02"))
+    assert _read((7, kind, told)) == Signs(netnsids=frozenset(netnsids))
+
+
 @pytest.mark.parametrize(
     ("mac", "netnsids"), [("02:00:00:00:00:05", [7]), ("0a:58:0a:58:00:02", [])]
 )
