@@ -19,16 +19,12 @@ import pyudev
 from ringbolt.devices.tree import SysPath
 from ringbolt.linux import socket_filter
 from ringbolt.linux.inotify import IN_IGNORED, IN_MOVED_TO, IN_ONLYDIR, IN_Q_OVERFLOW, Inotify
+from ringbolt.linux.uevent import NO_INTERFACES
 
 _RECEIVE_BUFFER = 32 << 20
 """Bytes; a machine with many disks says several MiB at once when it is rescanned."""
 _FINAL = frozenset({"remove", "offline", "move"})
 """Actions on which udevd has no more to say than the kernel: something is no longer there."""
-_PODS_PASSED_BY = socket_filter.dropping(
-    socket_filter.Piece(len(f"{action}@/devices/virtual"), b"/net") for action in ("add", "remove")
-)
-"""Interfaces without hardware have no node to hand over, and each pod's start and end tells of
-some with their queues."""
 _MOST_AT_ONCE = 4096
 """Events taken by one `read`, so that a storm does not hold up the caller for ever."""
 
@@ -167,6 +163,6 @@ def _monitor(context: Any, source: str, receive_buffer: int) -> Any:
         monitor.set_receive_buffer_size(receive_buffer)
     if source == "kernel":
         with socket.socket(fileno=os.dup(monitor.fileno())) as one:
-            socket_filter.attach(one, _PODS_PASSED_BY)
+            socket_filter.attach(one, NO_INTERFACES)
     monitor.start()
     return monitor

@@ -5,11 +5,20 @@ NETLINK_KOBJECT_UEVENT, group 1 (lib/kobject_uevent.c): `ACTION@DEVPATH`, then `
 
 import errno
 import socket
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from ringbolt.linux import socket_filter
+from ringbolt.linux.socket_filter import Piece
 
 _PROTOCOL = 15
 _KERNEL = 1
 _MOST_BYTES = 1 << 16
+
+NO_INTERFACES: Final = socket_filter.dropping(
+    Piece(len(f"{action}@/devices/virtual"), b"/net") for action in ("add", "remove")
+)
+"""A filter that drops what comes and goes of interfaces without hardware and their queues: they
+have no node and hold no disk, and each pod's start and end tells of some."""
 
 
 class Uevent(NamedTuple):
@@ -20,11 +29,15 @@ class Uevent(NamedTuple):
 
 
 def open_uevents() -> socket.socket:
-    """A socket that does not block and tells of this network namespace's. Raises OSError."""
+    """A socket that does not block and tells of this network namespace's but `NO_INTERFACES`.
+
+    Raises OSError.
+    """
     one = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _PROTOCOL
     )
     try:
+        socket_filter.attach(one, NO_INTERFACES)
         one.bind((0, _KERNEL))
     except OSError:
         one.close()

@@ -13,6 +13,7 @@ import pytest
 
 from ringbolt.devices.tree import SysPath
 from ringbolt.devices.uevents import Hints, Uevents
+from ringbolt.linux.uevent import Uevent, open_uevents, read_uevents
 
 NULL = SysPath("/devices/virtual/mem/null")
 RECORD = "c1:3"
@@ -130,11 +131,23 @@ def test_records_of_devices_that_are_gone_are_no_hints(run_udev: Path) -> None:
         assert heard(uevents)
 
 
+def a_pod_comes_and_goes() -> None:
+    for words in (["add", "pod7", "type", "veth", "peer", "name", "pod8"], ["delete", "pod7"]):
+        subprocess.run(["ip", "link", *words], check=True)
+
+
 def test_pods_that_come_and_go_wake_nobody(run_udev: Path) -> None:
     with ears(run_udev) as uevents:
-        for words in (["add", "pod7", "type", "veth", "peer", "name", "pod8"], ["delete", "pod7"]):
-            subprocess.run(["ip", "link", *words], check=True)
+        a_pod_comes_and_goes()
         assert select.select(uevents.filenos(), [], [], 0)[0] == []
         happen("change")
         assert select.select(uevents.filenos(), [], [], PATIENCE_S)[0]
         assert heard(uevents)
+
+
+def test_pods_that_come_and_go_wake_nobody_who_waits_for_disks() -> None:
+    with open_uevents() as uevents:
+        a_pod_comes_and_goes()
+        assert select.select([uevents], [], [], 0)[0] == []
+        happen("remove")
+        assert Uevent("remove", NULL) in (read_uevents(uevents) or ())
