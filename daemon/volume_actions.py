@@ -127,35 +127,36 @@ def _find(which: str, kind: str | None, places: Places) -> _Found:
     if not slash:
         raise InvalidError(f"{which!r} lacks its namespace: name it as NAMESPACE/NAME")
     namespace = parse_namespace(first)
-    check_name(name)
     setting, lacks = read(places)
     room = open_volumes(setting)
     named = room.find(namespace, name)
     kinds = " and ".join(one.kind.value for one in named)
     match [one for one in named if kind in {None, one.kind.value}]:
         case []:
-            raise NotFoundError(_unknown(room, which, kinds, lacks))
+            if not kinds:
+                raise _unknown(room, which, lacks)
+            raise NotFoundError(f"{which} is a {kinds} volume, see --kind")
         case [volume]:
             return _Found(room, volume, which)
         case _:
             raise InvalidError(f"there are volumes {which} of {kinds}: say which one with --kind")
 
 
-def _unknown(room: Volumes, which: str, kinds: str, lacks: list[str]) -> str:
-    """What there is instead."""
-    if kinds:
-        return f"{which} is a {kinds} volume, see --kind"
-    named = {
-        f"{one.volume.namespace}/{name_of(one.volume)}": one.kind
-        for one in room.list()
-        if one.volume
-    }
-    if other := named.get(which):
-        return f"{which} is a {other.value} volume: Ringbolt keeps no data of it"
-    known = [name for name, one in named.items() if one in _LASTING]
+def _unknown(room: Volumes, which: str, lacks: list[str]) -> VolumeError:
+    """With what there is instead."""
+    listed = [one.volume for one in room.list() if one.volume]
+    names = {f"{one.namespace}/{name_of(one)}": one.kind for one in listed}
+    if other := names.get(which):
+        return NotFoundError(f"{which} is a {other.value} volume: no data of it is Ringbolt's")
+    try:
+        check_name(which.partition("/")[2])
+    except InvalidError as error:
+        return error
+    known = [name for name, kind in names.items() if kind in _LASTING]
     close = difflib.get_close_matches(which, known, n=3)
     instead = f"; did you mean {' or '.join(close)}?" if close else ""
-    return "; ".join([f"{which}: no such volume, `ringbolt volumes` lists them{instead}", *lacks])
+    text = f"{which}: no such volume, `ringbolt volumes` lists them{instead}"
+    return NotFoundError("; ".join([text, *lacks]))
 
 
 def _confirm(found: _Found, what: str, *, yes: bool) -> None:

@@ -24,7 +24,7 @@ from ringbolt.volumes.paths import Places
 from ringbolt.volumes.policy import Policy, Rule
 from ringbolt.volumes.records import Records
 from ringbolt.volumes.setting import Setting, write_setting
-from ringbolt.volumes.spec import Kind, Loop, Overlay, Subvolume, Tmpfs
+from ringbolt.volumes.spec import Directory, Kind, Loop, Overlay, Subvolume, Tmpfs
 from ringbolt.volumes.volume import Volume
 from tests.kernel.test_cni_plugin import wait_until
 from tests.kernel.volume_lab import MIB, MadeFileSystem, made_file_system
@@ -182,6 +182,10 @@ def test_a_name_that_there_is_not_leads_to_those_that_there_are(lab: VolumeLab) 
     lab.publish(volume(Tmpfs(MIB), "0a1b/scratch"), lab.target("scratch"))
     assert "is a tmpfs volume" in failed(lab, "delete", "default/scratch", "--yes")
     lab.unpublish(lab.target("scratch"))
+    lab.publish(volume(Directory(str(lab.root / "base"))), lab.target("base"))
+    assert "is a dir volume" in failed(lab, "delete", f"default/{lab.root}/base", "--yes")
+    lab.unpublish(lab.target("base"))
+    assert (lab.root / "base" / "file").exists()
     assert image(lab).exists()
 
 
