@@ -28,6 +28,7 @@ from ringbolt.volumes.wellformed import check_name
 
 _PATIENCE_S = 60.0
 """For another call on the same volume to end."""
+_KIB = 1 << 10
 _COPY_S = 3600.0
 """For a copy byte for byte."""
 _LASTING = (Kind.LOOP, Kind.SUBVOLUME, Kind.OVERLAY)
@@ -173,4 +174,4 @@ def _confirm(found: _Found, what: str, *, yes: bool) -> None:
 def _freed(number: int | None) -> str:
     if number is None:
         return "; how much comes free, its file system does not tell"
-    return f": {size(number)} came free"
+    return f": {size(number)}{'' if number >= _KIB else ' bytes'} came free"

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ringbolt.linux import ioctls
 
@@ -23,12 +23,13 @@ FITRIM = ioctls.iowr(ord("X"), 121, _RANGE.size)
 
 _ALL = 0xFFFFFFFFFFFFFFFF
 _GUARDIAN = """
-import fcntl, os, sys
+import fcntl, os, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 os.write(1, b"!")
 if not os.read(0, 1):
     fcntl.ioctl(int(sys.argv[1]), int(sys.argv[2]), 0)
 """
-"""Thaws when its parent ends without a word."""
+"""Thaws when its parent ends without a word, stopped together or not."""
 
 
 def freeze(fd: int) -> None:
@@ -73,8 +74,11 @@ def _guarded(fd: int) -> Generator[None]:
         assert process.stdout is not None
         if not process.stdout.read(1):
             raise OSError(errno.ECHILD, "FIFREEZE: what would thaw it cannot be started")
-        yield
-        process.stdin.write(b"!")
+        try:
+            yield
+        finally:  # what somebody else froze is his
+            with suppress(BrokenPipeError):
+                process.stdin.write(b"!")
 
 
 def trim(fd: int, smallest: int = 0) -> int:
