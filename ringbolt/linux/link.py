@@ -169,6 +169,12 @@ def mac_of(body: bytes) -> str:
     return nla.as_mac(found.get(_IFLA_ADDRESS, b""))
 
 
+def peer_of(body: bytes) -> int:
+    """The index of the other end alone, in its own namespace; 0 without one."""
+    found = nla.find(body[_INFO.size :], frozenset({_IFLA_LINK}))
+    return nla.as_number(found.get(_IFLA_LINK, bytes(4)))
+
+
 def encode(link: Link) -> bytes:
     """The body of an RTM_NEWLINK that shows `link`."""
     return (

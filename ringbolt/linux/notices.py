@@ -45,6 +45,8 @@ _INDEX = struct.Struct("=4xI")
 """`ifi_index`, `ifa_index` and `ndm_ifindex` stand at one place."""
 _FLAGS = struct.Struct("=8xI")
 
+_NEIGHBOURS = frozenset({neighbour.RTM_NEWNEIGH, neighbour.RTM_DELNEIGH})
+_ABOUT = frozenset({ABOUT})
 _ROUTES = frozenset({route.RTM_NEWROUTE, route.RTM_DELROUTE})
 
 _IP = (2, 10)
@@ -108,3 +110,13 @@ def is_up(message: Message) -> bool:
     if len(message.body) < _FLAGS.size:
         raise nla.malformed(f"message {message.kind}", message.body)
     return bool(_FLAGS.unpack_from(message.body)[0] & link.IFF_UP)
+
+
+def address_of(message: Message) -> bytes:
+    """The address of an RTM_DELADDR or RTM_DELNEIGH and their like, without decoding more of it.
+
+    Raises OSError (EBADMSG).
+    """
+    is_neighbour = message.kind in _NEIGHBOURS
+    begin = (OTHER_ATTRIBUTES_AT if is_neighbour else ADDRESS_ATTRIBUTES_AT) - FAMILY_AT
+    return nla.find(message.body[begin:], _ABOUT).get(ABOUT, b"")

@@ -7,6 +7,7 @@ time. What it cannot put right it says. No pod waits for it.
 from collections.abc import Iterable, Sequence
 
 from ringbolt.linux import link
+from ringbolt.linux.link import Link
 from ringbolt.network import ruleset, settings_record
 from ringbolt.network.attachment import Fault, Key, Repaired
 from ringbolt.network.bridge import (
@@ -55,10 +56,12 @@ class Mender:
 
     def locate(self, signs: Signs) -> frozenset[Key]:
         """Which attachments the signs are about."""
-        links = {}
+        links = dict[str, Link]()
         if signs.netnsids:
             found = link.list_links(self._ground.node)
             links = {one.name: one for one in found if one.netnsid in signs.netnsids}
+        if not links and not signs.addresses:
+            return frozenset()
         leases = self._ground.leases.all()
         return frozenset(
             lease.key

@@ -1,10 +1,11 @@
 """Which of the kernel's notices mean that something of ours may be broken. Pure.
 
 Attaching and detaching make notices too, so what counts of a link is how it is in the end, and what
-went with a link that was deleted or is marked for it counts for nothing.
+went with a link that was deleted or is marked for it counts for nothing: on either side of a pair,
+and at the bridge.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -86,27 +87,51 @@ class _Found:
     addresses: set[IpAddress] = field(default_factory=set[IpAddress])
     netnsids: set[int] = field(default_factory=set[int])
     leaving: set[_Where] = field(default_factory=set[_Where])
+    doomed: set[int] = field(default_factory=set[int])
+    departed: set[bytes] = field(default_factory=set[bytes])
 
-    def take_link(self, where: _Where, message: Message) -> None:
-        """The last that was told of a link."""
-        netnsid, index = where
+    def take_links(self, links: Mapping[_Where, Sequence[Message]]) -> None:
+        """What was told of each link. The node's first: they tell which pods' go with them."""
+        for (netnsid, index), told in links.items():
+            if netnsid == NO_NETNSID:
+                self._take_own_link(index, told[-1])
+        for where, told in links.items():
+            if where[0] != NO_NETNSID:
+                self._take_pods_link(where, told)
+
+    def take_losses(self, rest: Sequence[tuple[int, Message]]) -> None:
+        """What was lost of addresses, routes and neighbours. Pods' first, as above."""
+        for netnsid, message in rest:
+            if netnsid != NO_NETNSID:
+                self._take_pods_loss(netnsid, message)
+        for netnsid, message in rest:
+            if netnsid == NO_NETNSID:
+                self._take_own_loss(message)
+
+    def _take_own_link(self, index: int | None, message: Message) -> None:
+        """The last that was told of a link of the node's."""
         gone = message.kind == link.RTM_DELLINK
-        if netnsid == NO_NETNSID:
-            gone = self._take_own_link(message, gone=gone)
-        elif index != link.LOOPBACK and (gone or _is_pod_harmed(message)):
-            self.netnsids.add(netnsid)
-        if gone:
-            self.leaving.add(where)
-
-    def _take_own_link(self, message: Message, *, gone: bool) -> bool:
-        """A link of the node's; whether it goes."""
         one = link.glance(message.body)
         known = self.marks.uplinks.get(one.index)
         self.node |= known is not None and (gone or known != one.mtu)
         if one.group == DOOMED_GROUP:
-            return True
-        self.node |= (gone or not one.up) and self._is_ours(one.name, message)
-        return gone
+            self.doomed.add(one.index)
+        elif gone or not one.up:
+            self.node |= self._is_ours(one.name, message)
+        if gone or one.group == DOOMED_GROUP:
+            self.leaving.add((NO_NETNSID, index))
+
+    def _take_pods_link(self, where: _Where, told: Sequence[Message]) -> None:
+        """What was told of a pod's link. One that was deleted knows its other end no more."""
+        netnsid, index = where
+        gone = told[-1].kind == link.RTM_DELLINK
+        if index != link.LOOPBACK and (gone or _is_pod_harmed(told[-1])):
+            before = [one for one in told if one.kind == link.RTM_NEWLINK]
+            if not self.doomed or not before or link.peer_of(before[-1].body) not in self.doomed:
+                self.netnsids.add(netnsid)
+            gone = True
+        if gone:
+            self.leaving.add(where)
 
     def _is_ours(self, name: str, message: Message) -> bool:
         """By its name; by its hardware address where it was renamed once it was down."""
@@ -114,12 +139,21 @@ class _Found:
             return True
         return link.mac_of(message.body).startswith(NODE_PREFIX)
 
-    def take_rest(self, netnsid: int, message: Message) -> None:
-        """What was told of an address, route or neighbour."""
-        if netnsid in self.netnsids or (netnsid, notices.index_of(message)) in self.leaving:
+    def _take_pods_loss(self, netnsid: int, message: Message) -> None:
+        """What a pod lost of addresses, routes or neighbours."""
+        if netnsid in self.netnsids:
             return
-        if netnsid != NO_NETNSID:
+        if (netnsid, notices.index_of(message)) not in self.leaving:
             self.netnsids.add(netnsid)
+        elif message.kind == address.RTM_DELADDR:
+            self.departed.add(notices.address_of(message))
+
+    def _take_own_loss(self, message: Message) -> None:
+        """What the node lost of addresses, routes or neighbours."""
+        if (NO_NETNSID, notices.index_of(message)) in self.leaving:
+            return
+        is_neighbour = message.kind == neighbour.RTM_DELNEIGH
+        if is_neighbour and notices.address_of(message) in self.departed:
             return
         notice = notices.decode(message)
         if notice is None or not notice.gone or isinstance(notice.value, Link):
@@ -133,22 +167,20 @@ class _Found:
 def read_signs(heard: Overheard, marks: Landmarks) -> Signs:
     """What was heard, as places to look at. Raises OSError (EBADMSG).
 
-    Of a link only the last notice is decoded, and nothing that went with one: a storm of pods makes
-    dozens for each of them.
+    Of a link only what decides is decoded, and little that went with one: a storm of pods makes
+    many for each of them. A pod that we detach leads nowhere, with all that it had.
     """
-    last: dict[_Where, Message] = {}
+    links: dict[_Where, list[Message]] = {}
     rest: list[tuple[int, Message]] = []
     for told in heard.messages:
         netnsid, message = told
         if message.kind not in notices.LINKS:
             rest.append(told)
         elif not message.body.startswith(_PORT):
-            last[netnsid, notices.index_of(message)] = message
+            links.setdefault((netnsid, notices.index_of(message)), []).append(message)
     found = _Found(marks, heard.overflow)
-    for where, message in last.items():
-        found.take_link(where, message)
-    for netnsid, message in rest:
-        found.take_rest(netnsid, message)
+    found.take_links(links)
+    found.take_losses(rest)
     addresses, netnsids = frozenset(found.addresses), frozenset(found.netnsids)
     return Signs(found.node, addresses=addresses, netnsids=netnsids)
 

@@ -217,15 +217,52 @@ def test_detaching_a_pod_is_told_in_few_words(tmp_path: Path) -> None:
             assert len(heard) == len(set(heard)) == 8
 
 
-def test_a_pod_that_goes_is_no_more_harm_than_without_a_filter(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [SETTINGS, ROUTED], ids=["bridge", "routed"])
+def test_a_pod_that_is_detached_leads_nowhere(tmp_path: Path, settings: Settings) -> None:
     with network(tmp_path) as room, pods("a", "b") as (a, b):
         for one in (a, b):
-            room.add(attach(one, SETTINGS, bandwidth=Bandwidth(8_000_000, 0, 8_000_000, 0)))
-        with _ears(room, SETTINGS) as ears:
+            room.add(attach(one, settings, bandwidth=Bandwidth(8_000_000, 0, 8_000_000, 0)))
+        with _ears(room, settings) as ears:
             room.delete(detach(b))
+            assert ears.read() == (Signs(), Signs())
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, ROUTED], ids=["bridge", "routed"])
+def test_harm_to_one_is_told_while_another_is_detached(tmp_path: Path, settings: Settings) -> None:
+    with network(tmp_path) as room, pods("a", "b") as (a, b):
+        ends = [host(room.add(attach(one, settings))) for one in (a, b)]
+        at = ends[0] if settings is ROUTED else "rb0"
+        with _ears(room, settings) as ears:
+            a.run("ip", "route", "delete", "default")
+            room.delete(detach(b))
+            run("ip", "neigh", "delete", "10.88.0.2", "dev", at)
             told, left = ears.read()
             assert told == left
-            assert not left.node
+            assert len(left.netnsids) == 1
+            assert left.addresses == frozenset([ipaddress.ip_address("10.88.0.2")])
+
+
+def test_harm_to_a_pods_other_interface_is_told_while_one_is_detached(tmp_path: Path) -> None:
+    other = InterfaceName("eth1")
+    second = replace(SETTINGS, default_route=False)
+    with network(tmp_path) as room, pods("a") as (a,):
+        room.add(attach(a, SETTINGS))
+        room.add(attach(a, second, ifname=other))
+        with _ears(room, SETTINGS) as ears:
+            a.run("ip", "address", "delete", "10.88.0.2", "dev", "eth0")
+            room.delete(replace(detach(a, second), ifname=other))
+            assert len(ears.read()[1].netnsids) == 1
+
+
+def test_a_pods_link_that_others_take_leads_to_it(tmp_path: Path) -> None:
+    """It goes as one of ours that is detached does, but for the mark on the node's end."""
+    with network(tmp_path) as room, pods("a", "b") as (a, b):
+        room.add(attach(a, SETTINGS))
+        room.add(attach(b, SETTINGS))
+        with _ears(room, SETTINGS) as ears:
+            room.delete(detach(b))
+            a.run("ip", "link", "set", "eth0", "down")
+            assert len(ears.read()[1].netnsids) == 1
 
 
 def test_link_local_losses_are_told_where_something_of_ours_is_link_local(

@@ -79,6 +79,7 @@ def test_a_glance_sees_what_decoding_does(value: link.Link) -> None:
     names = ("index", "name", "flags", "mtu", "group")
     assert [getattr(seen, name) for name in names] == [getattr(value, name) for name in names]
     assert link.mac_of(link.encode(value)) == value.mac
+    assert link.peer_of(link.encode(value)) == value.peer
     assert notices.is_up(Message(link.RTM_NEWLINK, 0, 0, link.encode(value))) is value.up
 
 
@@ -131,6 +132,7 @@ def test_a_bucket_comes_back_but_for_the_grain_of_a_tick(index: int, rate: int, 
         link.decode,
         link.glance,
         link.mac_of,
+        link.peer_of,
         address.decode,
         route.decode,
         route.interface_of,
@@ -138,6 +140,8 @@ def test_a_bucket_comes_back_but_for_the_grain_of_a_tick(index: int, rate: int, 
         qdisc.decode,
         conntrack.decode,
         lambda body: notices.is_up(Message(link.RTM_NEWLINK, 0, 0, body)),
+        lambda body: notices.address_of(Message(address.RTM_DELADDR, 0, 0, body)),
+        lambda body: notices.address_of(Message(neighbour.RTM_DELNEIGH, 0, 0, body)),
         lambda body: notices.decode(Message(link.RTM_DELLINK, 0, 0, body)),
         lambda body: notices.decode(Message(route.RTM_NEWROUTE, 0, 0, body)),
         lambda body: notices.decode(Message(neighbour.RTM_DELNEIGH, 0, 0, body)),
