@@ -1,6 +1,7 @@
 """One call of the door and its reply: what a runtime hands over and gets back, as values."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 
@@ -8,7 +9,8 @@ from dataclasses import dataclass, field
 class Call:
     """`netns_fd`: CNI_NETNS opened by who was called, owned by them; None if it cannot be opened.
 
-    `age_s`: how long ago the runtime made the call, of one that had to wait for an agent.
+    `age_s`: how long ago the runtime made the call, of one that had to wait for an agent. `aside`:
+    what is to be entered while another process is waited for.
     Neither environment nor stdin shows in a repr: both may carry secrets.
     """
 
@@ -16,6 +18,7 @@ class Call:
     stdin: bytes = field(default=b"", repr=False)
     netns_fd: int | None = None
     age_s: float = 0.0
+    aside: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ import errno
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import sleep
 from typing import cast
@@ -22,16 +23,21 @@ _UNKNOWN_VERBS = ("unknown CNI_COMMAND", "does not allow")
 
 @dataclass(frozen=True, slots=True)
 class Delegate:
-    """The plugin `kind`, found in `path` (CNI_PATH), with the environment and stdin of our call."""
+    """The plugin `kind`, found in `path` (CNI_PATH), with the environment and stdin of our call.
+
+    It runs within `aside`.
+    """
 
     kind: str
     path: str
     environment: Mapping[str, str]
     stdin: bytes
+    aside: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def run(self, command: Command) -> Fields:
         """What it prints for `command`; empty if nothing. Raises CniError, its own or of ours."""
-        done = self._exec(command)
+        with self.aside():
+            done = self._exec(command)
         if done.returncode != 0:
             raise self._failure(done)
         if not done.stdout.strip():

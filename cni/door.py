@@ -80,7 +80,7 @@ class _Request:
         if not kind:
             return None
         path, variables = self.environment.path, self.call.environment
-        return Delegate(kind, path, variables, self.configuration.stdin)
+        return Delegate(kind, path, variables, self.configuration.stdin, self.call.aside)
 
     @property
     def key(self) -> Key:

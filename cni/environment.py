@@ -25,6 +25,7 @@ class Command(enum.Enum):
     VERSION = "VERSION"
 
 
+_COMMANDS = {one.value: one for one in Command}
 _PER_CONTAINER = frozenset({Command.ADD, Command.CHECK, Command.DEL})
 _REQUIRED = {  # in the order in which the skeleton looks at them
     "CNI_CONTAINERID": _PER_CONTAINER,
@@ -56,7 +57,7 @@ def is_name(text: str) -> bool:
 def read_environment(variables: Mapping[str, str]) -> Environment:
     """The variables of one call. Raises CniError (invalid environment)."""
     word = variables.get("CNI_COMMAND", "")
-    command = next((one for one in Command if one.value == word), None)
+    command = _COMMANDS.get(word)
     missing = [] if word else ["CNI_COMMAND"]
     for name, commands in _REQUIRED.items():
         value = variables.get(name, "")

@@ -26,8 +26,8 @@ class Fields:
 
     def raw(self, key: str) -> Any:
         """What stands there, None if nothing does: the same key first, then one of another case."""
-        if key in self.wire:
-            return self.wire[key]
+        if key in self.wire or not self.wire:
+            return self.wire.get(key)
         found = self._of_another_case(key)
         return None if found is None else self.wire[found]
 

@@ -17,6 +17,7 @@ IPS_ANNOTATION = "ringbolt.dev/ips"
 MAC_ANNOTATION = "ringbolt.dev/mac"
 
 _KNOWN_ARGS = frozenset({"IP", "MAC", "IgnoreUnknown"})
+_ASKING = frozenset({"IP", "MAC"})
 _POD_ARGS = "K8S_POD_"
 _PORT_MAX = 65535
 _BURST_UNSET = (1 << 32) - 1  # runtimes write this, in bits, where nobody asked for a burst
@@ -48,6 +49,8 @@ def parse_args(text: str) -> dict[str, str]:
 
 def read_pod(args: str) -> Pod:
     """Whose pod it is; never raises."""
+    if not args:
+        return Pod()
     pairs: dict[str, str] = {}
     for pair in args.split(";"):
         key, _, value = pair.partition("=")
@@ -62,6 +65,8 @@ def read_wishes(fields: Fields, args: str) -> Wishes:
     _check_known(pairs)
     runtime = fields.section("runtimeConfig")
     ours = fields.section("args").section("cni")
+    if not runtime.wire and not ours.wire and not pairs.keys() & _ASKING:
+        return Wishes(read_pod(args), bandwidth=_read_bandwidth(fields, runtime))
     annotations = Fields(runtime.section(ANNOTATIONS).wire, "annotations")
     macs = (
         (runtime.text("mac"), "runtimeConfig.mac"),
@@ -139,6 +144,8 @@ def _read_protocol(fields: Fields) -> Protocol:
 def _read_bandwidth(fields: Fields, runtime: Fields) -> Bandwidth:
     """The network's own limits, else what the runtime read from the pod's annotations."""
     source = fields if any(fields.has(key) for key in _RATES) else runtime.section("bandwidth")
+    if not source.wire:
+        return NO_LIMITS
     rates = [source.whole(key) or 0 for key in _RATES]
     ingress_rate, ingress_burst, egress_rate, egress_burst = rates
     return Bandwidth(

@@ -5,6 +5,7 @@ The only place that knows both a frame and the doors' own values.
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol
@@ -46,11 +47,13 @@ Door = Callable[[frame.Call, int | None], Outcome]
 """Serves one call in the calling thread, with CNI_NETNS open or None; must not raise."""
 
 
-def open_cni_door(network: cni_door.Network) -> Door:
-    """The CNI door to this room."""
+def open_cni_door(
+    network: cni_door.Network, aside: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> Door:
+    """The CNI door to this room; `aside` is entered while a call waits for another process."""
 
     def serve(call: frame.Call, netns_fd: int | None) -> Outcome:
-        asked = cni_call.Call(call.environment, call.stdin, netns_fd, call.age_s)
+        asked = cni_call.Call(call.environment, call.stdin, netns_fd, call.age_s, aside)
         reply = cni_door.handle(asked, network)
         return Outcome(frame.Answer(reply.code, reply.stdout), reply.facts)
 

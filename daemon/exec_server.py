@@ -24,6 +24,7 @@ from daemon import exec_socket, frame
 from daemon.exec_deadlines import Deadlines
 from daemon.exec_door import Door, Outcome, Treatment, treatment
 from daemon.exec_exchange import Exchange, level_of
+from daemon.exec_gate import Gate
 from daemon.exec_lane import FullError, Lane
 from daemon.frame import Kind
 from daemon.lean import structlog
@@ -50,11 +51,12 @@ _log = structlog.get_logger()
 
 
 class ExecServer:
-    """Serves the launchers at `path` with `doors`."""
+    """Serves the launchers at `path` with `doors`, each call behind the gate."""
 
-    def __init__(self, path: Path, doors: Mapping[Kind, Door]) -> None:
+    def __init__(self, path: Path, doors: Mapping[Kind, Door], gate: Gate | None = None) -> None:
         self._path = path
         self._doors = doors
+        self._gate = gate or Gate()
         self.spool = Spool(path.parent / "spool")
         self._lane = Lane(threads=THREADS, limit=CALLS_MAX)
         self._quick = Lane(threads=1, limit=CALLS_MAX)
@@ -172,7 +174,8 @@ class ExecServer:
                 sleep(_NO_DESCRIPTOR_S)  # none is free, or the caller hung up: it tries again
                 continue
             try:
-                self._meet(connection)
+                with self._gate.passed():
+                    self._meet(connection)
             except Exception as error:  # noqa: BLE001  # the outermost frame of this thread
                 _log.error("a call was lost", error=str(error), error_type=type(error).__name__)
                 connection.close()

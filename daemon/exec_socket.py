@@ -73,8 +73,11 @@ def send(connection: socket.socket, data: bytes) -> bool:
     """Answer and hang up; whether the caller was still there."""
     with connection:
         try:
-            connection.settimeout(_SEND_S)
-            connection.sendall(data)
+            connection.setblocking(False)  # noqa: FBT003  # the standard library's own signature
+            sent = connection.send(data)
+            if sent < len(data):
+                connection.settimeout(_SEND_S)
+                connection.sendall(data[sent:])
         except OSError:
             return False
     return True
@@ -109,16 +112,26 @@ class Received:
 
         Raises FrameError, OSError, EOFError.
         """
+        connection.setblocking(False)  # noqa: FBT003  # the standard library's own signature
+        try:
+            self._read(connection, _CHUNK)
+        except BlockingIOError:
+            if not self._await(connection):
+                return False
+        if len(self.data) < frame.HEADER.size:
+            return False
+        return len(self.data) >= self._size()
+
+    def _await(self, connection: socket.socket) -> bool:
+        """Whether there was something to read in the moment that a launcher needs to send."""
         connection.settimeout(_AT_ONCE_S)
         try:
             self._read(connection, _CHUNK)
         except TimeoutError:
             return False
         finally:
-            connection.settimeout(0)
-        if len(self.data) < frame.HEADER.size:
-            return False
-        return len(self.data) >= self._size()
+            connection.setblocking(False)  # noqa: FBT003
+        return True
 
     async def receive(self, connection: socket.socket) -> None:
         """Read the rest of one frame. Raises FrameError, OSError, EOFError."""

@@ -111,14 +111,14 @@ def parse_call(data: bytes) -> Call:
     arguments: list[str] = []
     environment: dict[str, str] = {}
     stdin = b""
-    for tag, value in _fields(memoryview(data)[HEADER.size :]):
-        if tag == _Tag.ARGUMENT:
-            arguments.append(_text(value))
-        elif tag == _Tag.VARIABLE:
-            name, _, content = _text(value).partition("=")
+    for tag, value in _fields(data):
+        if tag == _Tag.VARIABLE:
+            name, _, content = value.decode(errors="surrogateescape").partition("=")
             environment.setdefault(name, content)  # as getenv(3) does
         elif tag == _Tag.INPUT:
-            stdin = bytes(value)
+            stdin = value
+        elif tag == _Tag.ARGUMENT:
+            arguments.append(value.decode(errors="surrogateescape"))
     return Call(header.kind, tuple(arguments), MappingProxyType(environment), stdin)
 
 
@@ -170,18 +170,14 @@ def _encoded(tag: _Tag, words: Iterable[str]) -> bytes:
     return b"".join(parts)
 
 
-def _fields(body: memoryview) -> Iterator[tuple[int, memoryview]]:
-    at = 0
-    while at < len(body):
-        if at + FIELD.size > len(body):
+def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at, end = HEADER.size, len(data)
+    while at < end:
+        begin = at + FIELD.size
+        if begin > end:
             raise FrameError("the frame ends within a field's header")
-        tag, length = FIELD.unpack_from(body, at)
-        at += FIELD.size
-        if at + length > len(body):
+        tag, length = FIELD.unpack_from(data, at)
+        at = begin + length
+        if at > end:
             raise FrameError(f"a field of {length} bytes reaches beyond its frame")
-        yield tag, body[at : at + length]
-        at += length
-
-
-def _text(value: memoryview) -> str:
-    return bytes(value).decode(errors="surrogateescape")
+        yield tag, data[begin:at]

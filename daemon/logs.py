@@ -16,9 +16,12 @@ class _Output:
 
     def write(self, text: str) -> int:
         """Write what can be written: a disk may be full, and a name no UTF-8."""
-        encoding = self._file.encoding
         with contextlib.suppress(OSError):
-            self._file.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            try:
+                self._file.write(text)
+            except UnicodeEncodeError:
+                encoding = self._file.encoding
+                self._file.write(text.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
 
     def flush(self) -> None:
@@ -45,6 +48,6 @@ def configure(form: str, level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Output(sys.stdout))),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Output(sys.stdout))),
         cache_logger_on_first_use=True,
     )

@@ -5,14 +5,16 @@ bits. Whatever else lies there is a write that was cut off.
 """
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from time import time
+from time import time, time_ns
 
 from daemon import frame
 
 SUFFIX = ".frame"
 _CUT_OFF_AFTER_S = 60.0
+_TICK_NS = 100_000_000
+"""More than the coarsest clock that file systems take their times from (10 ms)."""
 _BASIS, _PRIME, _BITS = 0xCBF29CE484222325, 0x100000001B3, (1 << 64) - 1
 
 
@@ -34,11 +36,12 @@ def key_of(path: Path) -> str:
     return path.name.partition("-")[0]
 
 
-@dataclass(frozen=True, slots=True)
 class Spool:
     """The frames below `directory`."""
 
-    directory: Path
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._empty_at_ns = -1
 
     def prepare(self) -> None:
         """Make the directory, root's alone, and drop what was never finished."""
@@ -51,13 +54,26 @@ class Spool:
     def pending(self, key: str = "") -> list[Path]:
         """The frames that wait, oldest first; those of one container's key, or all."""
         prefix = f"{key}-" if key else ""
+        paths = [self.directory / name for name in self._frames() if name.startswith(prefix)]
+        return sorted(paths, key=_age_s, reverse=True)
+
+    def _frames(self) -> list[str]:
+        """The names of all frames; asked before each ADD, so an empty directory is read once.
+
+        Its time tells of whatever is put into it, but for what came in the same tick of the clock
+        as the change before.
+        """
         try:
-            names = os.listdir(self.directory)  # noqa: PTH208  # asked before each ADD
+            changed_ns = os.stat(self.directory).st_mtime_ns  # noqa: PTH116
+            if changed_ns == self._empty_at_ns:
+                return []
+            names = os.listdir(self.directory)  # noqa: PTH208
         except FileNotFoundError:
             return []
-        found = [name for name in names if name.endswith(SUFFIX) and name.startswith(prefix)]
-        paths = [self.directory / name for name in found if not name.startswith(".")]
-        return sorted(paths, key=_age_s, reverse=True)
+        found = [one for one in names if one.endswith(SUFFIX) and not one.startswith(".")]
+        is_settled = time_ns() - changed_ns > _TICK_NS
+        self._empty_at_ns = changed_ns if is_settled and not found else -1
+        return found
 
 
 def read_frame(path: Path) -> frame.Call | None:

@@ -37,6 +37,10 @@ class Address:
     flags: int = 0
     scope: int = 0
 
+    def __str__(self) -> str:
+        """Names it in errors."""
+        return f"{self.interface} index {self.index}"
+
 
 def encode(address: Address) -> bytes:
     """The body of RTM_NEWADDR and RTM_DELADDR."""
@@ -64,12 +68,12 @@ def decode(body: bytes) -> Address:
 def new_address(address: Address, *, replace: bool = False) -> Request:
     """Add an address. EEXIST: the link has it; EACCES: IPv6 is switched off on the link."""
     flags = NLM_F_CREATE | (NLM_F_REPLACE if replace else NLM_F_EXCL)
-    return Request("RTM_NEWADDR", _subject(address), RTM_NEWADDR, flags, encode(address))
+    return Request("RTM_NEWADDR", address, RTM_NEWADDR, flags, encode(address))
 
 
 def delete_address(address: Address) -> Request:
     """Take an address away. EADDRNOTAVAIL: the link does not have it."""
-    return Request("RTM_DELADDR", _subject(address), RTM_DELADDR, 0, encode(address))
+    return Request("RTM_DELADDR", address, RTM_DELADDR, 0, encode(address))
 
 
 def list_addresses(socket: Socket, index: int = 0) -> list[Address]:
@@ -78,7 +82,3 @@ def list_addresses(socket: Socket, index: int = 0) -> list[Address]:
     subject = f"index {index}" if index else ""
     messages = socket.dump(Request("RTM_GETADDR", subject, RTM_GETADDR, 0, head))
     return [decode(message.body) for message in messages]
-
-
-def _subject(address: Address) -> str:
-    return f"{address.interface} index {address.index}"

@@ -20,7 +20,8 @@ _U64 = struct.Struct("=Q")
 _BE16 = struct.Struct("!H")
 _BE32 = struct.Struct("!I")
 _LONGEST = 0xFFFF - _HEADER.size
-_PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
+PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
+"""What follows so many bytes beyond a multiple of four: attributes and messages alike."""
 _WHOLE_U32 = struct.Struct("=HHI")
 _MAC = 6
 
@@ -72,7 +73,7 @@ def attribute(kind: int, payload: bytes) -> bytes:
     length = len(payload)
     if length > _LONGEST:
         raise OSError(errno.EMSGSIZE, f"netlink attribute {kind} of {length} bytes")
-    return _HEADER.pack(length + 4, kind) + payload + _PADDING[length & 3]
+    return _HEADER.pack(length + 4, kind) + payload + PADDING[length & 3]
 
 
 def nested(kind: int, *attributes: bytes) -> bytes:

@@ -6,7 +6,7 @@ Pure but for `find` and `list_links`, which ask. Whose a link is, and its name, 
 import errno
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ringbolt.linux import attributes as nla
 from ringbolt.linux.messages import NLM_F_CREATE, NLM_F_EXCL, Request
@@ -47,8 +47,7 @@ _INFO = struct.Struct("=BxHiII")
 _NETNSID = struct.Struct("=i")
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """A link to make; None leaves a property to the kernel.
 
     `up` fails with ENOTCONN on a veth's peer: set it up afterwards. An alias cannot be born either
@@ -66,8 +65,7 @@ class End:
     up: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What to change on a link; None leaves it. `master` 0 takes it out of its bridge.
 
     `name` renames a link that is given by its index.
@@ -84,8 +82,7 @@ class Change:
     netns_fd: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(NamedTuple):
     """What to change on a bridge's port, or what is set there; None leaves it, or is not told."""
 
     hairpin: bool | None = None

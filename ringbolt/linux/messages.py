@@ -35,16 +35,16 @@ _HEADER = struct.Struct("=IHHII")
 _ERRNO = struct.Struct("=i")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One thing to ask of the kernel.
 
-    `operation` and `subject` name it in errors (`RTM_NEWLINK`, `veth cali1`); errnos in `forgiven`
-    count as success (EEXIST of something that shall be there).
+    `operation` and `subject` name it in errors (`RTM_NEWLINK`, `veth cali1`; a subject is a text
+    only when there is an error); errnos in `forgiven` count as success (EEXIST of something that
+    shall be there).
     """
 
     operation: str
-    subject: str
+    subject: object
     kind: int
     flags: int
     body: bytes
@@ -52,8 +52,7 @@ class Request:
 
     def forgiving(self, *errnos: int) -> "Request":
         """The same request, content with these outcomes too."""
-        forgiven = self.forgiven.union(errnos)
-        return Request(self.operation, self.subject, self.kind, self.flags, self.body, forgiven)
+        return self._replace(forgiven=self.forgiven.union(errnos))
 
 
 class Message(NamedTuple):
@@ -71,12 +70,12 @@ class NetlinkError(OSError):
     `explanation` holds the kernel's own words alone, "" where it gave none.
     """
 
-    def __init__(self, number: int, operation: str, subject: str, explanation: str = "") -> None:
-        what = " ".join(word for word in (operation, subject) if word)
+    def __init__(self, number: int, operation: str, subject: object, explanation: str = "") -> None:
+        what = f"{operation} {subject}".strip()
         name = errno.errorcode.get(number, str(number))
         super().__init__(number, f"{what} -> {name}" + (f": {explanation}" if explanation else ""))
         self.operation = operation
-        self.subject = subject
+        self.subject = str(subject)
         self.explanation = explanation
 
     def __reduce__(self) -> tuple[type, tuple[int, str, str, str]]:
@@ -88,7 +87,7 @@ def encode(request: Request, sequence: int, flags: int = NLM_F_ACK) -> bytes:
     """The request as the kernel reads it, padded; answers carry the same sequence number."""
     length = _HEADER.size + len(request.body)
     head = _HEADER.pack(length, request.kind, request.flags | NLM_F_REQUEST | flags, sequence, 0)
-    return head + request.body + bytes(-length % 4)
+    return head + request.body + attributes.PADDING[length & 3]
 
 
 def decode(data: bytes) -> Iterator[Message]:

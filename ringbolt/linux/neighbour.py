@@ -34,6 +34,10 @@ class Neighbour:
     mac: str = ""
     state: int = NUD_PERMANENT
 
+    def __str__(self) -> str:
+        """Names it in errors."""
+        return f"{self.address} index {self.index}"
+
 
 def encode(neighbour: Neighbour) -> bytes:
     """The body of RTM_NEWNEIGH and RTM_DELNEIGH."""
@@ -56,12 +60,12 @@ def decode(body: bytes) -> Neighbour:
 def new_neighbour(neighbour: Neighbour, *, replace: bool = True) -> Request:
     """Add a neighbour, in place of what was learned before unless `replace` is off (EEXIST)."""
     flags = NLM_F_CREATE | (NLM_F_REPLACE if replace else NLM_F_EXCL)
-    return Request("RTM_NEWNEIGH", _subject(neighbour), RTM_NEWNEIGH, flags, encode(neighbour))
+    return Request("RTM_NEWNEIGH", neighbour, RTM_NEWNEIGH, flags, encode(neighbour))
 
 
 def delete_neighbour(neighbour: Neighbour) -> Request:
     """Forget a neighbour. ENOENT: it is not known."""
-    return Request("RTM_DELNEIGH", _subject(neighbour), RTM_DELNEIGH, 0, encode(neighbour))
+    return Request("RTM_DELNEIGH", neighbour, RTM_DELNEIGH, 0, encode(neighbour))
 
 
 def list_neighbours(socket: Socket, index: int = 0) -> list[Neighbour]:
@@ -71,7 +75,3 @@ def list_neighbours(socket: Socket, index: int = 0) -> list[Neighbour]:
     subject = f"index {index}" if index else ""
     messages = socket.dump(Request("RTM_GETNEIGH", subject, RTM_GETNEIGH, 0, body))
     return [decode(message.body) for message in messages if message.body[0] in _AF.values()]
-
-
-def _subject(neighbour: Neighbour) -> str:
-    return f"{neighbour.address} index {neighbour.index}"

@@ -6,7 +6,6 @@ network namespace that it was opened in, and any thread may use it.
 
 import contextlib
 import errno
-import itertools
 import socket
 import struct
 import threading
@@ -46,10 +45,13 @@ _SO_RCVTIMEO = 20
 
 _RECEIVE_BUFFER = 1 << 20
 _LARGEST_DATAGRAM = 1 << 16
+_BUFFERS: list[bytearray] = []
+"""Of sockets that are closed: a new one is 64 KiB of zeros, which would cost a pod's socket more
+than what it is used for."""
 _BATCH = 64
 """Requests a send: their acks and answers wait in the receive buffer, and must all fit."""
 
-_SEQUENCE_MASK = 0xFFFFFFFF
+_LAST_SEQUENCE = 0xFFFFFFFF
 _DUMP_TRIES = 10
 _PATIENCE_S = 10
 _PATIENCE = struct.pack("@ll", _PATIENCE_S, 0)
@@ -70,9 +72,9 @@ class Socket:
         raw: RawSocket | None = None,
     ) -> None:
         self._socket = _ready(raw or _open(family, netns), _RECEIVE_BUFFER)
-        self._sequences = itertools.count(1)
+        self._sequence = 1
         self._turn = threading.Lock()
-        self._buffer = bytearray(_LARGEST_DATAGRAM)
+        self._buffer = _BUFFERS.pop() if _BUFFERS else bytearray(_LARGEST_DATAGRAM)
         # Not settimeout(): with it Python polls before each send and each read.
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVTIMEO, _PATIENCE)
 
@@ -83,8 +85,16 @@ class Socket:
         self.close()
 
     def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
+        """Close the socket; can be repeated."""
+        with self._turn:
+            self._socket.close()
+            if self._buffer:
+                _BUFFERS.append(self._buffer)
+                self._buffer = bytearray()
+
+    def fileno(self) -> int:
+        """The descriptor, for ioctls in the namespace of the socket."""
+        return self._socket.fileno()
 
     def request(self, requests: Sequence[Request]) -> list[list[Message]]:
         """Ask all of it in order, in as few sends as possible; the answers of each request.
@@ -92,15 +102,18 @@ class Socket:
         The kernel goes on after a refusal, so every request has been tried when this returns.
         Raises NetlinkError of the first that was refused and not forgiven.
         """
-        results = self.attempt(requests)
-        for result in results:
+        answers: list[list[Message]] = []
+        for result in self.attempt(requests):
             if isinstance(result, NetlinkError):
                 raise result
-        return [result for result in results if not isinstance(result, NetlinkError)]
+            answers.append(result)
+        return answers
 
     def attempt(self, requests: Sequence[Request]) -> list[list[Message] | NetlinkError]:
         """As `request`, with refusals among the results. Raises OSError where the socket fails."""
         with self._turn:
+            if 0 < len(requests) <= _BATCH:
+                return self._ask(requests)
             return [
                 result
                 for at in range(0, len(requests), _BATCH)
@@ -122,31 +135,31 @@ class Socket:
         )
 
     def _ask(self, requests: Sequence[Request]) -> list[list[Message] | NetlinkError]:
-        sequences = [self._next_sequence() for _ in requests]
-        waiting = dict(zip(sequences, requests, strict=True))
-        answers: dict[int, list[Message]] = {sequence: [] for sequence in sequences}
-        refused: dict[int, NetlinkError] = {}
-        last = sequences[-1]
-        # The kernel tells of every refusal unasked, and works in order: when the last one's ack is
-        # here, whatever said nothing before it is done.
-        parts = [encode(r, s, NLM_F_ACK if s == last else 0) for s, r in waiting.items()]
-        self._send(b"".join(parts), requests[0])
-        while last in waiting:
+        """At least one request. They are numbered in a row, so a number tells whose answer it is.
+
+        The kernel tells of every refusal unasked, and works in order: when the last one's ack is
+        here, whatever said nothing before it is done.
+        """
+        first, last = self._reserve(len(requests)), len(requests) - 1
+        results: list[list[Message] | NetlinkError] = [[] for _ in requests]
+        parts = [encode(one, first + at, 0) for at, one in enumerate(requests[:last])]
+        self._send(b"".join((*parts, encode(requests[last], first + last))), requests[0])
+        waiting = True
+        while waiting:
             for message in self._receive(requests[0]):
-                if message.sequence not in waiting:
+                at = message.sequence - first
+                if not 0 <= at <= last:
                     continue
-                if message.kind != NLMSG_ERROR:
-                    answers[message.sequence].append(message)
-                    continue
-                request = waiting.pop(message.sequence)
-                number, words = outcome(message)
-                if number and number not in request.forgiven:
-                    error = NetlinkError(number, request.operation, request.subject, words)
-                    refused[message.sequence] = error
-        return [refused.get(sequence, answers[sequence]) for sequence in sequences]
+                result = results[at]
+                if message.kind == NLMSG_ERROR:
+                    waiting = waiting and at != last
+                    results[at] = _refusal(requests[at], message) or result
+                elif isinstance(result, list):
+                    result.append(message)
+        return results
 
     def _dump(self, request: Request) -> list[Message]:
-        sequence = self._next_sequence()
+        sequence = self._reserve(1)
         self._send(encode(request, sequence, NLM_F_DUMP | NLM_F_ACK), request)
         found: list[Message] = []
         flags = 0
@@ -155,9 +168,8 @@ class Socket:
             if message.kind not in (NLMSG_DONE, NLMSG_ERROR):
                 found.append(message)
                 continue
-            number, words = outcome(message)
-            if number and number not in request.forgiven:
-                raise NetlinkError(number, request.operation, request.subject, words)
+            if refused := _refusal(request, message):
+                raise refused
             break
         if flags & NLM_F_DUMP_INTR:
             raise _InterruptedDumpError
@@ -169,8 +181,11 @@ class Socket:
                 if message.sequence == sequence:
                     yield message
 
-    def _next_sequence(self) -> int:
-        return next(self._sequences) & _SEQUENCE_MASK
+    def _reserve(self, count: int) -> int:
+        """The first of so many sequence numbers in a row."""
+        first = self._sequence if self._sequence + count <= _LAST_SEQUENCE else 1
+        self._sequence = first + count
+        return first
 
     def _send(self, data: bytes, first: Request) -> None:
         """Returns when the kernel has done all of it: only then do the answers wait."""
@@ -189,6 +204,14 @@ class Socket:
         except OSError as error:
             number, words = error.errno or 0, "receiving the answer failed"
         raise NetlinkError(number, first.operation, first.subject, words)
+
+
+def _refusal(request: Request, ack: Message) -> NetlinkError | None:
+    """What an acknowledgement says, None where it is done or forgiven."""
+    number, words = outcome(ack)
+    if not number or number in request.forgiven:
+        return None
+    return NetlinkError(number, request.operation, request.subject, words)
 
 
 class _InterruptedDumpError(Exception):

@@ -59,6 +59,14 @@ class Route:
     protocol: int = RTPROT_STATIC
     kind: int = RTN_UNICAST
 
+    def __str__(self) -> str:
+        """Names it in errors."""
+        words = [str(self.destination)]
+        words += [f"via {self.gateway}"] if self.gateway is not None else []
+        words += [f"index {self.index}"] if self.index is not None else []
+        words += [f"table {self.table}"] if self.table != RT_TABLE_MAIN else []
+        return " ".join(words)
+
 
 def encode(route: Route) -> bytes:
     """The body of RTM_NEWROUTE and RTM_DELROUTE."""
@@ -135,12 +143,12 @@ def decode(body: bytes) -> Route:
 def new_route(route: Route, *, replace: bool = False) -> Request:
     """Add a route. EEXIST: there is one like it; ENETUNREACH: nothing leads to its gateway."""
     flags = NLM_F_CREATE | (NLM_F_REPLACE if replace else NLM_F_EXCL)
-    return Request("RTM_NEWROUTE", _subject(route), RTM_NEWROUTE, flags, encode(route))
+    return Request("RTM_NEWROUTE", route, RTM_NEWROUTE, flags, encode(route))
 
 
 def delete_route(route: Route) -> Request:
     """Take a route away. ESRCH: there is none like it."""
-    return Request("RTM_DELROUTE", _subject(route), RTM_DELROUTE, 0, encode(route))
+    return Request("RTM_DELROUTE", route, RTM_DELROUTE, 0, encode(route))
 
 
 def list_routes(socket: Socket, family: int = 0, table: int = RT_TABLE_MAIN) -> list[Route]:
@@ -174,11 +182,3 @@ def _destination(
     if isinstance(address, IPv4Address):
         return IPv4Network((address, prefix), strict=False)
     return IPv6Network((address, prefix), strict=False)
-
-
-def _subject(route: Route) -> str:
-    words = [str(route.destination)]
-    words += [f"via {route.gateway}"] if route.gateway is not None else []
-    words += [f"index {route.index}"] if route.index is not None else []
-    words += [f"table {route.table}"] if route.table != RT_TABLE_MAIN else []
-    return " ".join(words)

@@ -7,7 +7,7 @@ import errno
 import ipaddress
 from dataclasses import dataclass
 
-from ringbolt.linux import address, link, sysctl
+from ringbolt.linux import address, link, netdevice, sysctl
 from ringbolt.linux.link import Change, End, Link
 from ringbolt.linux.messages import NetlinkError, Request
 from ringbolt.linux.netlink import Socket
@@ -53,6 +53,18 @@ def find_bridge(node: Socket, name: str) -> Bridge | None:
             f"{name} already exists but is not a bridge ({kind}): rename one of them"
         )
     return Bridge(found.index, found.mac, found.mtu) if found and found.up else None
+
+
+def find_again(node: Socket, name: str, known: Bridge) -> Bridge | None:
+    """The bridge that was found before, as it is now, if it is up still; None for any other."""
+    try:
+        found = netdevice.look(node, name)
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        return None
+    is_same = found.up and found.index == known.index
+    return Bridge(found.index, found.mac, found.mtu) if is_same else None
 
 
 def ensure_bridge(node: Socket, settings: Settings, mtu: int) -> Bridge:

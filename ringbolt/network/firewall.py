@@ -50,7 +50,8 @@ class Firewall:
         """
         nft = self._nft
         with self._turn:
-            if self._networks.get(settings.name) != settings:
+            known = self._networks.get(settings.name)
+            if known is not settings and known != settings:
                 nft.run(ruleset.plan_table() + ruleset.plan_chain(settings.name))
                 nft.run(ruleset.plan_network(settings))
                 self._networks[settings.name] = settings

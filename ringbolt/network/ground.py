@@ -16,7 +16,7 @@ from ringbolt.network.bridge import (
     Bridge,
     ensure_bridge,
     ensure_forwarding,
-    find_bridge,
+    find_again,
     versions_of,
 )
 from ringbolt.network.errors import InvalidError
@@ -58,7 +58,8 @@ class Ground:
 
     def remember(self, settings: Settings) -> None:
         """Keep the settings with the leases, where they are others than before."""
-        if self._remembered.get(settings.name) != settings:
+        known = self._remembered.get(settings.name)
+        if known is not settings and known != settings:
             self.leases.remember(settings.name, settings_record.to_json(settings))
             self._remembered[settings.name] = settings
 
@@ -85,13 +86,15 @@ class Ground:
         if settings.mode is Mode.ROUTED:
             ensure_forwarding(versions_of(settings))
             return None
-        found = find_bridge(self.node, settings.bridge)
         which = settings.name, settings.bridge
         known = self._bridges.get(which)
-        if not found or not known or known[0] != settings or found.index != known[1].index:
-            with self._turn:
-                found = ensure_bridge(self.node, settings, settings.mtu or self.mtu())
-                self._bridges[which] = settings, found
+        if known and (known[0] is settings or known[0] == settings):
+            found = find_again(self.node, settings.bridge, known[1])
+            if found:
+                return found
+        with self._turn:
+            found = ensure_bridge(self.node, settings, settings.mtu or self.mtu())
+            self._bridges[which] = settings, found
         return found
 
     def remove(self, lease: Lease) -> bool:

@@ -9,7 +9,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, NewType
 
 from ringbolt.network import departed, pool
@@ -134,13 +134,15 @@ class Leases:
                 _release(database, known, now, request.cool_down_s, why)
             taken = Occupancy(database, request.network)
             taken.purge(now, _PURGED_AT_ONCE)
-            lease = _insert(database, request, now)
+            number, name = _insert(database, request, now)
             numbers: list[int] = []
             for slot in range(len(request.sets)):
                 numbers.append(_choose(taken, request, slot, asked.get(slot), now))
-                taken.hold(lease.id, slot, numbers[-1])
-            _hold_ports(database, lease.id, request.ports)
-            lease = replace(lease, addresses=tuple(map(pool.address_of, numbers)))
+                taken.hold(number, slot, numbers[-1])
+            _hold_ports(database, number, request.ports)
+            addresses = tuple(map(pool.address_of, numbers))
+            whose = request.network, request.key, request.netns
+            lease = Lease(number, *whose, name, now, request.note, addresses)
             return Acquired(lease, fresh=True, replaced=known)
 
     def adopt(
@@ -153,10 +155,10 @@ class Leases:
             if _find(database, network, key) or any(map(taken.holder, numbers)):
                 return False
             request = Request(network, key, NOWHERE, (), note=note)
-            holder = _insert(database, request, self._clock())
+            holder, _name = _insert(database, request, self._clock())
             for slot, number in enumerate(numbers):
                 taken.forget(number)
-                taken.hold(holder.id, slot, number)
+                taken.hold(holder, slot, number)
             return True
 
     def rename(self, lease: Lease) -> Lease:
@@ -295,8 +297,10 @@ def _lease(database: sqlite3.Connection, row: _Row) -> Lease:
     )
 
 
-def _insert(database: sqlite3.Connection, request: Request, now: float) -> Lease:
-    """The attachment's row, and the lease that it is so far."""
+def _insert(
+    database: sqlite3.Connection, request: Request, now: float
+) -> tuple[AttachmentId, str]:
+    """The attachment's row; its id, and the name of the node's end."""
     name = _free_name(database, request.network, request.key)
     cursor = database.execute(
         "INSERT INTO attachments (network, container_id, ifname, netns_dev, netns_ino, host_name,"
@@ -304,8 +308,7 @@ def _insert(database: sqlite3.Connection, request: Request, now: float) -> Lease
         (request.network, *request.key, *request.netns, name, now, request.note),
     )
     assert cursor.lastrowid is not None, "a row was inserted"
-    number = AttachmentId(cursor.lastrowid)
-    return Lease(number, request.network, request.key, request.netns, name, now, request.note, ())
+    return AttachmentId(cursor.lastrowid), name
 
 
 def _free_name(database: sqlite3.Connection, network: NetworkName, key: Key, salt: int = 0) -> str:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
-from ringbolt.linux import link, neighbour, netlink, route, sysctl
+from ringbolt.linux import link, neighbour, netdevice, netlink, route, sysctl
 from ringbolt.linux.link import Change, End, Link, Port
 from ringbolt.linux.messages import NetlinkError, Request
 from ringbolt.linux.neighbour import Neighbour
@@ -123,16 +123,15 @@ def new_pair(site: Site, plan: Plan) -> Ends:
         queues=_VETH_QUEUES,
     )
     peer = End(plan.ifname, mac=plan.mac, mtu=plan.mtu, netns_fd=site.netns_fd, queues=_VETH_QUEUES)
-    gone = link.get_link(plan.host_name).forgiving(errno.ENODEV)
-    _, answers = site.node.request([link.new_veth(host, peer), gone])
-    if not answers:
-        raise _vanished(plan)
-    made = link.decode(answers[0].body)
-    return Ends(made.index, made.peer)
-
-
-def _vanished(plan: Plan) -> OSError:
-    return OSError(errno.ENODEV, f"{plan.host_name} vanished: was {plan.netns_path} removed?")
+    site.node.request([link.new_veth(host, peer)])
+    try:
+        return Ends(
+            netdevice.index_of(site.node, plan.host_name),
+            netdevice.index_of(site.pod, plan.ifname),
+        )
+    except OSError as error:
+        words = f"{plan.host_name} vanished: was {plan.netns_path} removed?"
+        raise OSError(error.errno, words) from None
 
 
 def connect(site: Site, plan: Plan, another: Renamer) -> tuple[Plan, Ends]:

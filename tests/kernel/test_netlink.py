@@ -1,7 +1,6 @@
 """Netlink sockets against the real kernel: batches, refusals, dumps, lost notifications."""
 
 import errno
-import itertools
 import select
 import socket as sockets
 from collections.abc import Iterator
@@ -178,9 +177,10 @@ def test_a_request_beyond_what_a_socket_sends_is_told_by_its_name(host: netlink.
 
 
 def test_sequence_numbers_begin_anew(host: netlink.Socket) -> None:
-    host._sequences = itertools.count(2**32 - 2)
-    answers = host.request([link.get_link("lo")] * 4)
-    assert [one.sequence for (one,) in answers] == [2**32 - 2, 2**32 - 1, 0, 1]
+    host._sequence = 2**32 - 6
+    for first in (2**32 - 6, 1):
+        answers = host.request([link.get_link("lo")] * 4)
+        assert [one.sequence for (one,) in answers] == [first + at for at in range(4)]
 
 
 def test_an_unknown_family_and_group_are_refused() -> None:
