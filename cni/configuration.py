@@ -11,7 +11,10 @@ from cni.fields import Fields, Object
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """`version` is what the runtime speaks. `fields` hold the rest, `stdin` all, for delegates."""
+    """`version` is what the runtime speaks. `fields` hold the rest.
+
+    `stdin` is what they were read from, for delegates; empty if they were read from something else.
+    """
 
     name: str
     version: str

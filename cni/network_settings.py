@@ -46,8 +46,9 @@ def find_delegate(configuration: Configuration) -> str:
 def read_settings(configuration: Configuration) -> Settings:
     """The settings of the network. Raises CniError (invalid configuration, unsupported field)."""
     wire = configuration.fields.wire
-    if len(configuration.stdin) <= _SHORT and not any(key.lower() in _OF_A_CALL for key in wire):
-        return _read_again(configuration.stdin)
+    stdin = configuration.stdin
+    if 0 < len(stdin) <= _SHORT and not any(key.lower() in _OF_A_CALL for key in wire):
+        return _read_again(stdin)
     return _read_network(json.dumps({**_without_pod(wire), "name": configuration.name}))
 
 

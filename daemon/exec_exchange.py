@@ -11,9 +11,6 @@ from daemon.exec_door import Outcome, refusal
 from daemon.lean import structlog
 from flexvolume.door import target_of
 
-_AT_ONCE_S = 0.02
-"""Whoever called so lately is there: it is not worth a question before each ADD."""
-
 _log = structlog.get_logger()
 
 
@@ -35,9 +32,7 @@ class Exchange:
     @property
     def gone(self) -> bool:
         """Whether nobody waits for an answer any more."""
-        if self._answered or monotonic() - self.came < _AT_ONCE_S:
-            return self._answered
-        return exec_socket.is_gone(self._connection)
+        return self._answered or exec_socket.is_gone(self._connection)
 
     def answer(self, data: bytes) -> bool:
         """Answer unless that was done; whether the caller has this answer."""

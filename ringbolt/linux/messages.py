@@ -6,7 +6,6 @@ Pure: no sockets. What a message is about belongs to the module of its noun (`li
 import errno
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ringbolt.linux import attributes

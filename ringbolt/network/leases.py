@@ -297,9 +297,7 @@ def _lease(database: sqlite3.Connection, row: _Row) -> Lease:
     )
 
 
-def _insert(
-    database: sqlite3.Connection, request: Request, now: float
-) -> tuple[AttachmentId, str]:
+def _insert(database: sqlite3.Connection, request: Request, now: float) -> tuple[AttachmentId, str]:
     """The attachment's row; its id, and the name of the node's end."""
     name = _free_name(database, request.network, request.key)
     cursor = database.execute(
