@@ -14,7 +14,7 @@ from cni.late_network import LateNetwork
 from daemon.config import Config
 from daemon.directory_watch import DirectoryWatch
 from daemon.exec_door import measured, open_cni_door, open_volume_door
-from daemon.exec_gate import Gate
+from daemon.exec_lead import Lead
 from daemon.exec_server import ExecServer
 from daemon.frame import Kind
 from daemon.install_keeper import InstallKeeper
@@ -52,13 +52,13 @@ class ExecRooms:
         self._volumes = VolumeCare(Places(paths.run_dir, paths.state_dir, paths.kubelet_dir))
         self._count = VolumeCount(self._volumes.measure)
         self._health = VolumeHealth(self._volumes.room, VolumeMetrics(metrics.registry))
-        gate = Gate()
+        lead = Lead()
         doors = {
-            Kind.CNI: open_cni_door(self._network, gate.aside),
+            Kind.CNI: open_cni_door(self._network, lead.aside),
             Kind.FLEXVOLUME: open_volume_door(self._volumes),
         }
         timed = {kind: measured(door, network_metrics) for kind, door in doors.items()}
-        self._server = ExecServer(paths.socket, timed, gate)
+        self._server = ExecServer(paths.socket, timed, lead)
         watch.subscribe(self._server.spool.directory, self._server.nudge)
 
     def adopt(self, config: Config) -> None:

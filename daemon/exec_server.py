@@ -24,8 +24,8 @@ from daemon import exec_socket, frame
 from daemon.exec_deadlines import Deadlines
 from daemon.exec_door import Door, Outcome, Treatment, treatment
 from daemon.exec_exchange import Exchange, level_of
-from daemon.exec_gate import Gate
 from daemon.exec_lane import FullError, Lane
+from daemon.exec_lead import Lead
 from daemon.frame import Kind
 from daemon.lean import structlog
 from daemon.spool import Spool, key_of, read_frame
@@ -51,12 +51,12 @@ _log = structlog.get_logger()
 
 
 class ExecServer:
-    """Serves the launchers at `path` with `doors`, each call behind the gate."""
+    """Serves the launchers at `path` with `doors`, by threads of which one leads."""
 
-    def __init__(self, path: Path, doors: Mapping[Kind, Door], gate: Gate | None = None) -> None:
+    def __init__(self, path: Path, doors: Mapping[Kind, Door], lead: Lead | None = None) -> None:
         self._path = path
         self._doors = doors
-        self._gate = gate or Gate()
+        self._lead = lead or Lead()
         self.spool = Spool(path.parent / "spool")
         self._lane = Lane(threads=THREADS, limit=CALLS_MAX)
         self._quick = Lane(threads=1, limit=CALLS_MAX)
@@ -164,22 +164,30 @@ class ExecServer:
     # --- Calls ---
 
     def _take(self, listener: socket.socket) -> None:
-        """Take one call after the other and have it served, in a thread of its own."""
+        """Take calls and have them served whenever this thread leads."""
+        while self._lead.follow():
+            self._take_the_lead(listener)
+
+    def _take_the_lead(self, listener: socket.socket) -> None:
+        """Go from call to call, until one takes so long that another thread leads."""
         while True:
             try:
                 connection, _ = listener.accept()
             except OSError as error:
                 if error.errno in _OVER:
+                    self._lead.finish()
                     return
                 sleep(_NO_DESCRIPTOR_S)  # none is free, or the caller hung up: it tries again
                 continue
+            self._lead.begin()
             try:
-                with self._gate.passed():
-                    self._meet(connection)
+                self._meet(connection)
             except Exception as error:  # noqa: BLE001  # the outermost frame of this thread
                 _log.error("a call was lost", error=str(error), error_type=type(error).__name__)
                 connection.close()
             del connection
+            if not self._lead.end():
+                return
 
     def _meet(self, connection: socket.socket) -> None:
         if exec_socket.peer_uid(connection) not in (0, os.geteuid()):
