@@ -47,7 +47,6 @@ class ExecRooms:
         self._metrics = metrics
         network_metrics = NetworkMetrics(metrics.registry)
         self._network = LateNetwork(self._open_network)
-        self._care = NetworkCare(self._network, paths.run_dir, network_metrics)
         self._keeper = InstallKeeper(paths.state_dir, watch)
         self._volumes = VolumeCare(Places(paths.run_dir, paths.state_dir, paths.kubelet_dir))
         self._count = VolumeCount(self._volumes.measure)
@@ -59,6 +58,9 @@ class ExecRooms:
         }
         timed = {kind: measured(door, network_metrics) for kind, door in doors.items()}
         self._server = ExecServer(paths.socket, timed, lead)
+        self._care = NetworkCare(
+            self._network, paths.run_dir, network_metrics, lambda: self._server.is_busy
+        )
         watch.subscribe(self._server.spool.directory, self._server.nudge)
 
     def adopt(self, config: Config) -> None:

@@ -73,6 +73,11 @@ class ExecServer:
         """How many callers are connected."""
         return self._calls
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a pod is being attached or detached."""
+        return len(self._lane) > 0
+
     def nudge(self, _changed: Path | None = None) -> None:
         """Something may lie in the spool."""
         self._hint.set()

@@ -6,7 +6,7 @@ to be done about it, is the room's to decide.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -36,10 +36,17 @@ _log = structlog.get_logger()
 
 
 class NetworkCare:
-    """For the configured network, and for those that have pods, as they were when one came."""
+    """For the configured network, and for those that have pods, as they were when one came.
+
+    `is_busy`: whether a pod is being attached or detached, which shall not wait for this.
+    """
 
     def __init__(
-        self, network: LateNetwork[Network], run_dir: Path, metrics: NetworkMetrics
+        self,
+        network: LateNetwork[Network],
+        run_dir: Path,
+        metrics: NetworkMetrics,
+        is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._network = network
         self._run_dir = run_dir
@@ -48,7 +55,7 @@ class NetworkCare:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked = asyncio.Event()
         self._signs = _EVERYWHERE
-        self._notices = NetworkNotices(self._heed)
+        self._notices = NetworkNotices(self._heed, is_busy)
         self._is_open = False
         self._told = frozenset[str]()
 

@@ -1,7 +1,8 @@
 """Hears the kernel's notices about links, addresses, routes, neighbours and our nft table.
 
 After the first notice it waits a little and reads all that came: a storm of pods wakes it a few
-times a second. What a notice means is the room's to say.
+times a second, and not while a call is being served, which would wait for it. What a notice means
+is the room's to say.
 """
 
 import asyncio
@@ -17,15 +18,19 @@ from ringbolt.network.notice_filter import plan_notice_filter
 from ringbolt.network.signs import GROUPS, KINDS, Landmarks, Signs, read_signs
 
 GATHER_S = 0.3
+_PAUSE_S = 0.05
+_LATEST_S = 2.0
+"""From the first notice on: then it is read beside calls too."""
 
 _log = structlog.get_logger()
 
 
 class NetworkNotices:
-    """Tells `heed` where to look, within the event loop. Close it."""
+    """Tells `heed` where to look, within the event loop; soon, if nobody `is_busy`. Close it."""
 
-    def __init__(self, heed: Callable[[Signs], None]) -> None:
+    def __init__(self, heed: Callable[[Signs], None], is_busy: Callable[[], bool]) -> None:
         self._heed = heed
+        self._is_busy = is_busy
         self._marks = Landmarks()
         self._closing = ExitStack()
         self._links: Overhearer | None = None
@@ -65,9 +70,12 @@ class NetworkNotices:
 
         def hear() -> None:
             loop.remove_reader(descriptor)
-            gathering[:] = [loop.call_later(GATHER_S, take)]
+            gathering[:] = [loop.call_later(GATHER_S, take, loop.time() + _LATEST_S)]
 
-        def take() -> None:
+        def take(latest: float) -> None:
+            if self._is_busy() and loop.time() < latest:
+                gathering[:] = [loop.call_later(_PAUSE_S, take, latest)]
+                return
             loop.add_reader(descriptor, hear)
             try:
                 signs = read()
