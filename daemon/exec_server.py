@@ -29,6 +29,7 @@ from daemon.exec_lead import Lead
 from daemon.frame import Kind
 from daemon.lean import structlog
 from daemon.spool import Spool, key_of, read_frame
+from ringbolt.linux import visitors
 
 THREADS = 4
 _INTAKE = THREADS + 2
@@ -170,6 +171,7 @@ class ExecServer:
 
     def _take(self, listener: socket.socket) -> None:
         """Take calls and have them served whenever this thread leads."""
+        visitors.lend_this_thread()
         while self._lead.follow():
             self._take_the_lead(listener)
 

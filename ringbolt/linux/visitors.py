@@ -1,7 +1,9 @@
 """Threads that do nothing but visit network namespaces, and come home after each visit.
 
 A thread made for one visit alone (`network_namespace.inside`) waits for its first turn as long as
-any newcomer on a busy machine: milliseconds. One that sleeps between visits is served at once.
+any newcomer on a busy machine: milliseconds. One that sleeps between visits is served at once, and
+one that visits for itself need not be woken: so threads that serve nothing but one call after the
+other are lent for it.
 """
 
 import os
@@ -17,15 +19,24 @@ _Result = TypeVar("_Result")
 _Visit = Callable[[], None]
 
 
+_this_thread = threading.local()
+
+
+def lend_this_thread() -> None:
+    """Let the calling thread make its visits itself: for one that nobody else runs anything in."""
+    _this_thread.is_lent = True
+
+
 class Visitors:
     """Their home is the namespace of the thread that makes this. Close it.
 
     There are as many as were abroad at the same time. One that finds no way home serves nobody
-    again. Raises OSError.
+    again; a lent thread is sent only if there is a way home. Raises OSError.
     """
 
     def __init__(self) -> None:
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self._has_way_home = self._is_home()
         self._turn = threading.Lock()
         self._idle: list[SimpleQueue[_Visit | None]] = []
         self._closed = False
@@ -45,8 +56,19 @@ class Visitors:
         Begin early, and do what belongs to the node's own namespace meanwhile. Call what it returns
         exactly once.
         """
+        if self._has_way_home and getattr(_this_thread, "is_lent", False):
+            return self._visit_at_once(fd, work)
         run, finish = network_namespace.visit(fd, work)
         self._visitor().put(run)
+        return finish
+
+    def _visit_at_once(self, fd: int, work: Callable[[], _Result]) -> Callable[[], _Result]:
+        run, finish = network_namespace.visit(fd, work)
+        run()
+        if not self._is_home():
+            # Whatever it did from now on it would do to a pod. A start anew loses nothing.
+            os.write(2, b"a thread found no way back from a network namespace: the agent ends\n")
+            os._exit(os.EX_OSERR)
         return finish
 
     def _visitor(self) -> "SimpleQueue[_Visit | None]":

@@ -2,16 +2,19 @@
 
 import errno
 import os
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ringbolt.linux.network_namespace import identify, identify_own
-from ringbolt.linux.visitors import Visitors
+from ringbolt.linux.visitors import Visitors, lend_this_thread
 from tests.kernel.netlab import namespace
 
 WAIT_S = 20.0
@@ -70,6 +73,62 @@ def test_what_is_no_namespace_is_refused() -> None:
     ):
         visitors.begin(null.fileno(), identify_own)()
     assert refused.value.errno == errno.EINVAL
+
+
+@pytest.fixture
+def lent() -> Iterator[ThreadPoolExecutor]:
+    """A thread that makes its visits itself."""
+    with ThreadPoolExecutor(1, initializer=lend_this_thread) as thread:
+        yield thread
+
+
+def test_a_lent_thread_goes_itself_and_is_home_at_once(lent: ThreadPoolExecutor) -> None:
+    def visit() -> None:
+        here = identify_own()
+        finish = visitors.begin(fd, lambda: (identify_own(), threading.get_native_id()))
+        assert identify_own() == here
+        assert finish() == (identify(fd), threading.get_native_id())
+
+    with namespace() as fd, closing(Visitors()) as visitors:
+        lent.submit(visit).result(WAIT_S)
+
+
+def test_what_fails_abroad_is_raised_at_home(lent: ThreadPoolExecutor) -> None:
+    def fail() -> None:
+        raise LookupError("inside")
+
+    def visit() -> None:
+        here = identify_own()
+        for where, error in ((fd, LookupError), (null.fileno(), OSError)):
+            finish = visitors.begin(where, fail)
+            with pytest.raises(error):
+                finish()
+            assert identify_own() == here
+
+    with (
+        namespace() as fd,
+        closing(Visitors()) as visitors,
+        Path("/dev/null").open(encoding="ascii") as null,
+    ):
+        lent.submit(visit).result(WAIT_S)
+
+
+_NO_WAY_BACK = """
+import os, sys
+from ringbolt.linux.visitors import Visitors, lend_this_thread
+visitors = Visitors()
+visitors._home = os.open("/dev/null", os.O_RDONLY)
+lend_this_thread()
+print(visitors.begin(int(sys.argv[1]), lambda: "abroad")(), flush=True)
+"""
+
+
+def test_a_lent_thread_that_finds_no_way_back_ends_the_process() -> None:
+    with namespace() as fd:
+        words = (sys.executable, "-c", _NO_WAY_BACK, str(fd))
+        done = subprocess.run(words, capture_output=True, text=True, pass_fds=[fd], check=False)
+    assert (done.returncode, done.stdout) == (os.EX_OSERR, "")
+    assert "no way back" in done.stderr
 
 
 def test_closed_it_leaves_no_thread_and_no_descriptor() -> None:
