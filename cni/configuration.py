@@ -8,13 +8,19 @@ from cni.codes import CniError, Code
 from cni.environment import is_name
 from cni.fields import Fields, Object
 
+OF_A_CALL = frozenset(
+    {"args", "prevresult", "runtimeconfig", "cni.dev/attachments", "cni.dev/valid-attachments"}
+)
+"""Keys in lower case."""
+_KNOWN = 64
+_SHORT = 1 << 14
+"""Bytes of a text that is worth keeping."""
+_known: dict[bytes, Fields] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """`version` is what the runtime speaks. `fields` hold the rest.
-
-    `stdin` is what they were read from, for delegates; empty if they were read from something else.
-    """
+    """`version` is what the runtime speaks. `fields` hold the rest, `stdin` all, for delegates."""
 
     name: str
     version: str
@@ -23,7 +29,26 @@ class Configuration:
 
 
 def parse_named(stdin: bytes) -> Fields:
-    """What a runtime wrote to stdin, with a name. Raises CniError with the skeleton's codes."""
+    """What a runtime wrote to stdin, with a name. Raises CniError with the skeleton's codes.
+
+    A text that holds nothing of one call is the same for the next pod's, and read only once.
+    """
+    if known := _known.get(stdin):
+        return known
+    fields = _parse_named(stdin)
+    if len(stdin) <= _SHORT and not fields.has_any(OF_A_CALL):
+        if len(_known) >= _KNOWN:
+            _known.clear()
+        _known[stdin] = fields
+    return fields
+
+
+def is_of_all_pods(configuration: Configuration) -> bool:
+    """Whether the configuration holds nothing of one call, and is known by its text."""
+    return _known.get(configuration.stdin) is configuration.fields
+
+
+def _parse_named(stdin: bytes) -> Fields:
     wire = _decoded(stdin)
     if wire is None:  # as Go's decoder has it
         wire = {}

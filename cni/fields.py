@@ -35,10 +35,17 @@ class Fields:
         """Whether the key is there, even with null."""
         return key in self.wire or self._of_another_case(key) is not None
 
+    def has_any(self, keys: frozenset[str]) -> bool:
+        """Whether one of the keys, given in lower case, is there."""
+        return not keys.isdisjoint(self._by_folded())
+
     def _of_another_case(self, key: str) -> str | None:
+        return self._by_folded().get(key.lower())
+
+    def _by_folded(self) -> dict[str, str]:
         if self._folded is None:
             self._folded = {one.lower(): one for one in self.wire} | {one: one for one in self.wire}
-        return self._folded.get(key.lower())
+        return self._folded
 
     def text(self, key: str, default: str = "") -> str:
         """A text."""

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from cni.addresses import parse_address, parse_network
 from cni.codes import CniError, Code
-from cni.configuration import Configuration
+from cni.configuration import Configuration, is_of_all_pods
 from cni.fields import Fields, Object
 from cni.result import parse_dns, parse_route
 from ringbolt.network.settings import (
@@ -29,9 +29,6 @@ from ringbolt.network.settings import (
 _OUR_IPAM = ("", "ringbolt")
 _UNSERVED = ("vlan", "vlanTrunk", "macspoofchk", "disableContainerInterface")
 _OF_ONE_POD = ("args", "prevresult")
-_OF_A_CALL = frozenset({*_OF_ONE_POD, "runtimeconfig"})
-_SHORT = 1 << 14
-"""Bytes of a configuration that is remembered as it came."""
 _RUNTIME = ("dns", "ipranges")
 _LONGEST_COOL_DOWN_S = 86400
 _DEFAULT = Settings(NetworkName("default"))
@@ -45,16 +42,15 @@ def find_delegate(configuration: Configuration) -> str:
 
 def read_settings(configuration: Configuration) -> Settings:
     """The settings of the network. Raises CniError (invalid configuration, unsupported field)."""
-    wire = configuration.fields.wire
-    stdin = configuration.stdin
-    if 0 < len(stdin) <= _SHORT and not any(key.lower() in _OF_A_CALL for key in wire):
-        return _read_again(stdin)
-    return _read_network(json.dumps({**_without_pod(wire), "name": configuration.name}))
+    if is_of_all_pods(configuration):
+        return _read_again(configuration.stdin)
+    shared = {**_without_pod(configuration.fields.wire), "name": configuration.name}
+    return _read_network(json.dumps(shared))
 
 
 @lru_cache(64)
 def _read_again(stdin: bytes) -> Settings:
-    """The settings of a text that holds nothing of one pod: the next pod's is the same."""
+    """The settings of a text that holds nothing of one pod, without reading it anew."""
     return _read_network(stdin.decode(errors="replace"))
 
 

@@ -23,6 +23,7 @@ _PORT_MAX = 65535
 _BURST_UNSET = (1 << 32) - 1  # runtimes write this, in bits, where nobody asked for a burst
 NO_LIMITS = Bandwidth()
 _RATES = ("ingressRate", "ingressBurst", "egressRate", "egressBurst")
+_FOLDED_RATES = frozenset(key.lower() for key in _RATES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def _read_protocol(fields: Fields) -> Protocol:
 
 def _read_bandwidth(fields: Fields, runtime: Fields) -> Bandwidth:
     """The network's own limits, else what the runtime read from the pod's annotations."""
-    source = fields if any(fields.has(key) for key in _RATES) else runtime.section("bandwidth")
+    source = fields if fields.has_any(_FOLDED_RATES) else runtime.section("bandwidth")
     if not source.wire:
         return NO_LIMITS
     rates = [source.whole(key) or 0 for key in _RATES]
