@@ -156,7 +156,7 @@ def _add(request: _Request) -> Wire:
         given = _given(request, undo)
         attach = _attach(request, settings, wishes, given)
         attached = request.network.add(attach)
-        undo.callback(request.network.delete, _detach(request, settings))
+        undo.callback(lambda: request.network.delete(_detach(request, settings)))
         wire = encode_result(attached, request.configuration.version)
         if fields.raw("prevResult") is not None:
             wire = merge(fields.section("prevResult"), wire)

@@ -1,7 +1,7 @@
 """Network namespaces by descriptor: open and recognise one, and do something inside of it.
 
-A namespace is a property of a socket: open it inside, use it from anywhere. No thread that
-serves anything else ever enters one.
+A namespace is a property of a socket: open it inside, use it from anywhere. No thread in which
+anything else may run ever enters one.
 """
 
 import _thread
