@@ -5,6 +5,7 @@ no rule of `volumes.allow`; data that is not Ringbolt's own is out of reach for 
 """
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -118,7 +119,8 @@ def _telling(action: str) -> Generator[None]:
     try:
         yield
     except (VolumeError, OSError) as error:
-        click.echo(f"ringbolt volumes {action}: {error}", err=True)
+        as_root = ": run it as root" if isinstance(error, PermissionError) else ""
+        click.echo(f"ringbolt volumes {action}: {error}{as_root}", err=True)
         sys.exit(1)
 
 
@@ -157,14 +159,15 @@ def _unknown(room: Volumes, which: str, lacks: list[str]) -> VolumeError:
     close = difflib.get_close_matches(which, known, n=3)
     instead = f"; did you mean {' or '.join(close)}?" if close else ""
     text = f"{which}: no such volume, `ringbolt volumes` lists them{instead}"
-    return NotFoundError("; ".join([text, *lacks]))
+    unseen = ["only root sees all of them"] if os.geteuid() else []
+    return NotFoundError("; ".join([text, *unseen, *lacks]))
 
 
 def _confirm(found: _Found, what: str, *, yes: bool) -> None:
     """Have its name typed, unless it was said before. Raises InvalidError."""
     if yes:
         return
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():  # None: it was closed
         raise click.UsageError(f"{found.name}: {what}; nobody is there to ask: pass --yes")
     click.echo(f"{found.name} ({found.volume.id}): {what}.")
     if click.prompt("Type its name to go on", default="", show_default=False) != found.name:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ringbolt.linux.fiemap import extents
 from ringbolt.linux.openat2 import mkdir_below, open_below
 from ringbolt.volumes.errors import FullError, MismatchError, NotFoundError
-from ringbolt.volumes.volume import Namespace
+from ringbolt.volumes.volume import Namespace, is_named
 
 _SUFFIX = ".img"
 _ASIDE = ".new"
@@ -88,7 +88,9 @@ class BackingFiles:
     def names(self) -> Iterator[tuple[Namespace, str]]:
         """Those that there are. Raises FileNotFoundError before the first was made."""
         for path in sorted((self._state_dir / "volumes" / self._kind).glob(f"*/*{_SUFFIX}")):
-            yield Namespace(path.parent.name), path.name.removesuffix(_SUFFIX)
+            namespace, name = path.parent.name, path.name.removesuffix(_SUFFIX)
+            if is_named(namespace, name):
+                yield Namespace(namespace), name
 
     def delete(self, namespace: Namespace, name: str) -> bool:
         """Delete one; False: there was none."""

@@ -7,7 +7,7 @@ blocks takes no time and no room; where the file system below cannot, that is a 
 import errno
 import os
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from ringbolt.linux import command, reflink
 from ringbolt.linux.command import ENVIRONMENT, Handed
@@ -15,24 +15,37 @@ from ringbolt.linux.freeze import frozen
 from ringbolt.volumes.backing_file import check_space
 from ringbolt.volumes.content import find_filesystem
 from ringbolt.volumes.deadline import Deadline
-from ringbolt.volumes.errors import MismatchError, NotAvailableError
+from ringbolt.volumes.errors import BusyError, FullError, MismatchError, NotAvailableError
 from ringbolt.volumes.held import Held, identify
 from ringbolt.volumes.spec import FsType
 
 _CANNOT = frozenset({errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PIECE = 64 << 20
 _SECTOR = 512
 
 
 @contextmanager
 def at_rest(fd: int | None) -> Generator[None]:
-    """Keep the file system that `fd` (O_PATH) lies on frozen, None: it is not mounted."""
+    """Keep the file system that `fd` (O_PATH) lies on frozen, None: it is not mounted.
+
+    Raises BusyError: somebody else froze it.
+    """
     if fd is None:
         yield
         return
     root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
     try:
-        with frozen(root):
+        with ExitStack() as rest:
+            try:
+                rest.enter_context(frozen(root))
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                raise BusyError(
+                    f"somebody else froze the file system ({error.strerror}): wait for that "
+                    "backup or copy to end, or `fsfreeze --unfreeze` it"
+                ) from error
             yield
     finally:
         os.close(root)
@@ -60,10 +73,22 @@ def copy_bytes(source: int, target: int, deadline: Deadline) -> None:
         at = begin
         while at < end:
             deadline.check("copying an image")
-            done = os.copy_file_range(source, target, min(_PIECE, end - at), at, at)
+            done = _copy_piece(source, target, at, min(_PIECE, end - at))
             if not done:
                 raise OSError(errno.EIO, f"byte {at}: the image ended while it was copied")
             at += done
+
+
+def _copy_piece(source: int, target: int, at: int, length: int) -> int:
+    try:
+        return os.copy_file_range(source, target, length, at, at)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise FullError(
+            f"no space is left for the copy at byte {at}: make room where images lie, nothing of "
+            "the copy was kept"
+        ) from error
 
 
 def make_own(fd: int, name: str, deadline: Deadline) -> None:

@@ -68,7 +68,7 @@ class Lasting:
             backend = self._ground.backend(volume.kind)
             freed: int | None = None
             if isinstance(backend, Listing):
-                with suppress(NotFoundError):
+                with suppress(NotFoundError, OSError):  # a disk that cannot tell is no reason
                     freed = backend.freeable(volume)
             return Deleted(volume.id, freed) if backend.delete(volume) else None
 

@@ -29,7 +29,7 @@ from ringbolt.volumes.mounts import Root
 from ringbolt.volumes.outcome import Created, Snapshot
 from ringbolt.volumes.publication import bind_below, root_below
 from ringbolt.volumes.spec import Kind, Subvolume
-from ringbolt.volumes.volume import Namespace, Volume, VolumeId
+from ringbolt.volumes.volume import Namespace, Volume, VolumeId, is_named
 
 _UNFINISHED = ".new-"
 """No user's name begins with a dot."""
@@ -118,6 +118,8 @@ class SubvolumeBackend:
     def volumes(self) -> Iterator[Volume]:
         """One for each that lies there."""
         for path in sorted(self._folder.glob("*/[!.]*")):
+            if not is_named(path.parent.name, path.name):
+                continue
             if path.stat(follow_symlinks=False).st_ino == btrfs.SUBVOLUME_INODE:
                 yield Volume(Subvolume(path.name), Namespace(path.parent.name))
 

@@ -24,7 +24,7 @@ from ringbolt.volumes.spec import (
     identity_of,
     is_ephemeral,
 )
-from ringbolt.volumes.wellformed import check_absolute, check_relative, check_text
+from ringbolt.volumes.wellformed import check_absolute, check_name, check_relative, check_text
 
 Namespace = NewType("Namespace", str)
 """A Kubernetes namespace: volumes named by users are scoped by it."""
@@ -111,6 +111,15 @@ def parse_namespace(text: str) -> Namespace:
     if not _NAMESPACE.fullmatch(text):
         raise InvalidError(f"{text[:80]!r} is no namespace")
     return Namespace(text)
+
+
+def is_named(namespace: str, name: str) -> bool:
+    """Whether a volume may be called so; what else lies among ours, somebody else put there."""
+    try:
+        check_name(name)
+    except InvalidError:
+        return False
+    return _NAMESPACE.fullmatch(namespace) is not None
 
 
 # --- Who wants it, where -------------------------------------------------------------------------

@@ -165,6 +165,19 @@ def test_what_a_killed_process_left_half_made_goes_with_the_next(bench: Bench) -
     assert {one.name for one in (bench.folder / "default").iterdir()} == {"first", "data"}
 
 
+def test_what_others_made_beside_them_is_no_volume(bench: Bench) -> None:
+    bench.lab.room.create(data(), TENANT, soon())
+    strangers = bench.folder / ".snapshots"
+    strangers.mkdir()
+    for folder, name in ((strangers, "one"), (bench.folder / "default", "a copy")):
+        fd = os.open(folder, os.O_RDONLY)
+        btrfs.create_subvolume(fd, name)
+        os.close(fd)
+    assert [one.volume_id for one in bench.lab.room.list()] == [data().id]
+    assert bench.lab.room.delete(data(), soon())
+    assert (strangers / "one").exists()
+
+
 def test_a_node_without_btrfs_says_what_to_do(tmp_path: Path) -> None:
     lab = volume_lab(tmp_path, [SubvolumeBackend(tmp_path / "volumes")])
     with pytest.raises(NotAvailableError, match="mount a btrfs there"):
