@@ -8,6 +8,7 @@ import errno
 import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from ringbolt.linux import command, reflink
 from ringbolt.linux.command import ENVIRONMENT, Handed
@@ -26,16 +27,20 @@ _SECTOR = 512
 
 
 @contextmanager
-def at_rest(fd: int | None) -> Generator[None]:
+def at_rest(fd: int | None, image: int) -> Generator[None]:
     """Keep the file system that `fd` (O_PATH) lies on frozen, None: it is not mounted.
 
-    Raises BusyError: somebody else froze it.
+    Raises BusyError: somebody else froze it; MismatchError: the image itself lies on it, and a copy
+    would wait for ever.
     """
     if fd is None:
         yield
         return
     root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
     try:
+        if os.fstat(root).st_dev == os.fstat(image).st_dev:
+            path = Path(f"/proc/self/fd/{root}").readlink()
+            raise MismatchError(f"{path} shows something else than the volume: unmount it first")
         with ExitStack() as rest:
             try:
                 rest.enter_context(frozen(root))

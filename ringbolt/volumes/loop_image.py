@@ -151,7 +151,7 @@ class LoopBackend:
                 if plain:
                     copy_bytes(image, target, ask.deadline)
                 else:
-                    with at_rest(fd):
+                    with at_rest(fd, image):
                         share_blocks(image, target)
                 make_own(target, copy.id, ask.deadline)
 

@@ -15,7 +15,13 @@ import pytest
 from ringbolt.linux import freeze, mount
 from ringbolt.volumes import loop_image
 from ringbolt.volumes.content import find_filesystem
-from ringbolt.volumes.errors import BusyError, ConflictError, InvalidError, NotAvailableError
+from ringbolt.volumes.errors import (
+    BusyError,
+    ConflictError,
+    InvalidError,
+    MismatchError,
+    NotAvailableError,
+)
 from ringbolt.volumes.held import Held, identify
 from ringbolt.volumes.loop_image import LoopBackend
 from ringbolt.volumes.paths import Places
@@ -185,6 +191,26 @@ def test_what_somebody_else_froze_stays_frozen(lab: VolumeLab) -> None:
         freeze.thaw(fd)
         os.close(fd)
     lab.unpublish(target)
+
+
+def test_what_lies_below_all_images_is_never_frozen(
+    lab: VolumeLab, sharing: MadeFileSystem
+) -> None:
+    """Somebody mounted it where the volume is staged: the copy would wait for itself."""
+    lab.room.create(data(size=16 * MIB), TENANT, soon())
+    staged = lab.places.stagings / data().id / "mount"
+    staged.mkdir(parents=True)
+    mount.bind(str(sharing.target), str(staged))
+    freed = threading.Timer(10, freeze.thaw, [sharing.fd])  # should it come to that
+    freed.start()
+    try:
+        with pytest.raises(MismatchError, match="unmount it first"):
+            lab.room.snapshot(data(), TENANT, "copy", soon())
+    finally:
+        freed.cancel()
+        freed.join()
+        mount.umount(str(staged))
+    assert images(lab) == {"data.img"}
 
 
 def test_a_copy_takes_no_room_until_it_is_written_to(
