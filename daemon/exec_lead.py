@@ -51,13 +51,17 @@ class Lead:
             self._since = None
             return True
 
-    @contextmanager
-    def aside(self) -> Generator[None]:
-        """While another process is waited for: if this thread leads, another one does from now."""
+    def leave(self) -> None:
+        """If this thread leads, another one does from now."""
         with self._changed:
             if self._leader == threading.get_ident():
                 self._leader, self._since = 0, None
                 self._changed.notify()
+
+    @contextmanager
+    def aside(self) -> Generator[None]:
+        """As `leave`, while another process is waited for; it does not lead again by itself."""
+        self.leave()
         yield
 
     def finish(self) -> None:

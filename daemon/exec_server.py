@@ -12,9 +12,11 @@ the end: a call that hangs in the kernel must not hang SIGTERM too.
 import asyncio
 import errno
 import os
+import select
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -33,7 +35,7 @@ from ringbolt.linux import visitors
 
 THREADS = 4
 _INTAKE = THREADS + 2
-"""One of them serves what is quick, and one is always there to take the next call."""
+"""As many as may be slow at the same time, one for what is quick, one to take the next call."""
 VOLUME_THREADS = 128
 """More than pods on a node: a volume whose server is gone keeps its own calls waiting, no other."""
 _VOLUME_BEHIND = 2
@@ -62,6 +64,7 @@ class ExecServer:
         self._lane = Lane(threads=THREADS, limit=CALLS_MAX)
         self._quick = Lane(threads=1, limit=CALLS_MAX)
         self._volumes = Lane(threads=VOLUME_THREADS, limit=CALLS_MAX, behind=_VOLUME_BEHIND)
+        self._met = deque[tuple[Exchange, Treatment]]()
         self._tasks = set[asyncio.Task[None]]()
         self._turn = threading.Lock()
         self._calls = 0
@@ -173,28 +176,56 @@ class ExecServer:
         """Take calls and have them served whenever this thread leads."""
         visitors.lend_this_thread()
         while self._lead.follow():
-            self._take_the_lead(listener)
+            try:
+                self._take_the_lead(listener)
+            finally:
+                self._lead.leave()
 
     def _take_the_lead(self, listener: socket.socket) -> None:
-        """Go from call to call, until one takes so long that another thread leads."""
-        while True:
+        """Go from call to call, until one takes so long that another thread leads.
+
+        All who have come are met before one of them is served: a STATUS waits for no ADD but the
+        one in hand, and whoever comes beyond the bounds is told so.
+        """
+        arrivals = select.poll()
+        arrivals.register(listener, select.POLLIN)
+        is_leading = True
+        while is_leading:
+            if self._met and not arrivals.poll(0):
+                is_leading = self._go_on(self._have_met_served)
+                continue
             try:
                 connection, _ = listener.accept()
             except OSError as error:
                 if error.errno in _OVER:
+                    while self._met:
+                        self._go_on(self._have_met_served)
                     self._lead.finish()
                     return
                 sleep(_NO_DESCRIPTOR_S)  # none is free, or the caller hung up: it tries again
                 continue
-            self._lead.begin()
-            try:
-                self._meet(connection)
-            except Exception as error:  # noqa: BLE001  # the outermost frame of this thread
-                _log.error("a call was lost", error=str(error), error_type=type(error).__name__)
-                connection.close()
+            is_leading = self._go_on(partial(self._meet_or_close, connection))
             del connection
-            if not self._lead.end():
-                return
+
+    def _go_on(self, work: Callable[[], None]) -> bool:
+        """Do `work` as the leader; whether this thread leads still."""
+        self._lead.begin()
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  # the outermost frame of this thread
+            _log.error("a call was lost", error=str(error), error_type=type(error).__name__)
+        return self._lead.end()
+
+    def _have_met_served(self) -> None:
+        with suppress(IndexError):  # another leader was faster
+            self._have_served(*self._met.popleft())
+
+    def _meet_or_close(self, connection: socket.socket) -> None:
+        try:
+            self._meet(connection)
+        except Exception:
+            connection.close()
+            raise
 
     def _meet(self, connection: socket.socket) -> None:
         if exec_socket.peer_uid(connection) not in (0, os.geteuid()):
@@ -219,12 +250,17 @@ class ExecServer:
             return
         if exchange.call.kind is Kind.FLEXVOLUME:  # it may hang, and this thread takes calls
             self._have_served_apart(exchange)
+            return
+        plan = self._expect(exchange)
+        if plan.quick:
+            self._have_served(exchange, plan)
         else:
-            self._have_served(exchange)
+            self._met.append((exchange, plan))
 
     def _have_served_apart(self, exchange: Exchange) -> None:
         try:
-            threading.Thread(target=self._have_served, args=(exchange,), daemon=True).start()
+            work = partial(self._have_served, exchange, self._expect(exchange))
+            threading.Thread(target=work, daemon=True).start()
         except RuntimeError as error:  # the system has no thread left
             exchange.refuse(str(error))
             self._end(exchange)
@@ -277,9 +313,13 @@ class ExecServer:
         exec_socket.send(connection, frame.encode_refusal(reason))
         self._forget(received.reserved)
 
-    def _have_served(self, exchange: Exchange) -> None:
+    def _expect(self, exchange: Exchange) -> Treatment:
+        """From now on it is known when the call is late."""
         plan = treatment(exchange.call)
         self._deadlines.add(exchange, plan.limit_s)
+        return plan
+
+    def _have_served(self, exchange: Exchange, plan: Treatment) -> None:
         lane = self._quick if plan.quick else self._lane
         if exchange.call.kind is Kind.FLEXVOLUME:
             lane = self._volumes

@@ -74,7 +74,10 @@ class Socket:
         self._socket = _ready(raw or _open(family, netns), _RECEIVE_BUFFER)
         self._sequence = 1
         self._turn = threading.Lock()
-        self._buffer = _BUFFERS.pop() if _BUFFERS else bytearray(_LARGEST_DATAGRAM)
+        try:
+            self._buffer = _BUFFERS.pop()
+        except IndexError:
+            self._buffer = bytearray(_LARGEST_DATAGRAM)
         # Not settimeout(): with it Python polls before each send and each read.
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVTIMEO, _PATIENCE)
 

@@ -6,6 +6,7 @@ one that visits for itself need not be woken: so threads that serve nothing but 
 other are lent for it.
 """
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -40,6 +41,7 @@ class Visitors:
         self._turn = threading.Lock()
         self._idle: list[SimpleQueue[_Visit | None]] = []
         self._closed = False
+        self._abroad = 0
 
     def close(self) -> None:
         """Send home and dismiss; those abroad when they are back."""
@@ -48,7 +50,8 @@ class Visitors:
             for one in self._idle:
                 one.put(None)
             self._idle.clear()
-            os.close(self._home)
+            if not self._abroad:
+                os.close(self._home)
 
     def begin(self, fd: int, work: Callable[[], _Result]) -> Callable[[], _Result]:
         """Do `work` inside the namespace `fd`; what it returns waits, and answers or raises.
@@ -64,11 +67,19 @@ class Visitors:
 
     def _visit_at_once(self, fd: int, work: Callable[[], _Result]) -> Callable[[], _Result]:
         run, finish = network_namespace.visit(fd, work)
+        with self._turn:
+            if self._closed:
+                raise OSError(errno.EBADF, "no pod is visited any more")
+            self._abroad += 1
         run()
         if not self._is_home():
             # Whatever it did from now on it would do to a pod. A start anew loses nothing.
             os.write(2, b"a thread found no way back from a network namespace: the agent ends\n")
             os._exit(os.EX_OSERR)
+        with self._turn:
+            self._abroad -= 1
+            if self._closed and not self._abroad:
+                os.close(self._home)
         return finish
 
     def _visitor(self) -> "SimpleQueue[_Visit | None]":

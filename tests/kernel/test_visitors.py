@@ -131,6 +131,22 @@ def test_a_lent_thread_that_finds_no_way_back_ends_the_process() -> None:
     assert "no way back" in done.stderr
 
 
+def test_who_is_abroad_when_it_is_closed_finds_the_way_back(lent: ThreadPoolExecutor) -> None:
+    def visit() -> None:
+        here = identify_own()
+        finish = visitors.begin(fd, visitors.close)
+        finish()
+        assert identify_own() == here
+        with pytest.raises(OSError, match="no pod is visited any more"):
+            visitors.begin(fd, identify_own)
+
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    with namespace() as fd:
+        visitors = Visitors()
+        lent.submit(visit).result(WAIT_S)
+    assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
 def test_closed_it_leaves_no_thread_and_no_descriptor() -> None:
     before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
     with namespace() as fd:

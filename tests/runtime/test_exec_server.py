@@ -16,6 +16,7 @@ import pytest
 
 from daemon import exec_server, exec_socket, frame
 from daemon.exec_door import Outcome, Treatment
+from daemon.exec_lead import Lead
 from daemon.exec_server import ExecServer
 from daemon.frame import Answer, Call, Kind
 from tests.kernel.launcher_lab import CONF, SHORT, Launcher, build
@@ -63,8 +64,10 @@ class RecordingDoor:
 
 
 @asynccontextmanager
-async def serving(launcher: Launcher, door: RecordingDoor) -> AsyncIterator[ExecServer]:
-    server = ExecServer(launcher.socket, {Kind.CNI: door})
+async def serving(
+    launcher: Launcher, door: RecordingDoor, lead: Lead | None = None
+) -> AsyncIterator[ExecServer]:
+    server = ExecServer(launcher.socket, {Kind.CNI: door}, lead)
     task = asyncio.create_task(server.run())
     await until(lambda: launcher.socket.is_socket() or task.done())
     try:
@@ -176,6 +179,54 @@ async def test_status_does_not_wait_behind_adds(launcher: Launcher) -> None:
         for event in door.held.values():
             event.set()
         await asyncio.wait(adds)
+
+
+async def test_status_goes_before_the_adds_that_came_while_one_was_served(
+    launcher: Launcher,
+) -> None:
+    go = threading.Event()
+    door = RecordingDoor(held={"c0": go})
+    async with serving(launcher, door, Lead(patience_s=WAIT_S)):
+        callers = [call_and_wait(launcher.socket, "ADD", "c0")]
+        await asyncio.to_thread(door.entered.wait, WAIT_S)
+        callers += [call_and_wait(launcher.socket, "ADD", f"c{number}") for number in (1, 2, 3)]
+        callers.append(call_and_wait(launcher.socket, "STATUS", ""))
+        go.set()
+        for caller in callers:
+            assert await asyncio.to_thread(caller.recv, 1 << 16)
+            caller.close()
+    adds = [("ADD", f"c{number}") for number in (1, 2, 3)]
+    assert door.calls == [("ADD", "c0"), ("STATUS", ""), *adds]
+
+
+def call_and_wait(path: Path, command: str, container: str) -> socket.socket:
+    """A caller whose call is on its way."""
+    caller = socket.socket(socket.AF_UNIX)
+    caller.settimeout(WAIT_S)
+    caller.connect(str(path))
+    environment = {"CNI_COMMAND": command, "CNI_CONTAINERID": container}
+    caller.sendall(frame.encode_call(Call(Kind.CNI, ("ringbolt",), environment)))
+    return caller
+
+
+async def test_who_was_met_when_the_agent_ends_is_served(launcher: Launcher) -> None:
+    door = RecordingDoor(held={"c0": threading.Event(), "c1": threading.Event()})
+
+    async def go_on_when_the_agent_ends() -> None:
+        await until(lambda: not launcher.socket.exists())
+        door.held["c1"].set()
+
+    async with serving(launcher, door, Lead(patience_s=WAIT_S)):
+        callers = [call_and_wait(launcher.socket, "ADD", "c0")]
+        await asyncio.to_thread(door.entered.wait, WAIT_S)
+        callers += [call_and_wait(launcher.socket, "ADD", f"c{number}") for number in (1, 2, 3)]
+        door.held["c0"].set()
+        await until(lambda: ("ADD", "c1") in door.calls)
+        going_on = asyncio.create_task(go_on_when_the_agent_ends())
+    await going_on
+    for caller in callers:
+        assert caller.recv(1 << 16)
+        caller.close()
 
 
 async def test_beyond_its_bounds_it_refuses(
