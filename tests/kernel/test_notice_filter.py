@@ -23,10 +23,12 @@ from tests.kernel.network_lab import (
     attach,
     detach,
     host,
+    links,
     network,
     pods,
     run,
 )
+from tests.kernel.test_cni_plugin import wait_until
 
 pytestmark = pytest.mark.root
 
@@ -53,12 +55,21 @@ class Ears:
 
 @contextmanager
 def _ears(room: Network, settings: Settings) -> Generator[Ears]:
+    _await_carrier(SETTINGS.bridge)
     marks = room.landmarks([settings])
     with (
         Overhearer(GROUPS, KINDS) as everything,
         Overhearer(GROUPS, KINDS, plan_notice_filter(marks)) as left,
     ):
         yield Ears(marks, everything, left)
+
+
+def _await_carrier(bridge: str) -> None:
+    """That a bridge has its first port's carrier is told a moment after that was attached."""
+    if bridge not in links():
+        return
+    wait_until(lambda: bool(links()[bridge]["operstate"] == "UP"))
+    run("ip", "link", "set", "lo", "up")  # waits for RTNL, which is held while it is told
 
 
 @contextmanager
