@@ -8,7 +8,7 @@ from cni.codes import CniError, Code
 from cni.environment import is_name
 from cni.fields import Fields, Object
 
-OF_A_CALL = frozenset(
+_OF_A_CALL = frozenset(
     {"args", "prevresult", "runtimeconfig", "cni.dev/attachments", "cni.dev/valid-attachments"}
 )
 """Keys in lower case."""
@@ -36,7 +36,7 @@ def parse_named(stdin: bytes) -> Fields:
     if known := _known.get(stdin):
         return known
     fields = _parse_named(stdin)
-    if len(stdin) <= _SHORT and not fields.has_any(OF_A_CALL):
+    if len(stdin) <= _SHORT and not fields.has_any(_OF_A_CALL):
         if len(_known) >= _KNOWN:
             _known.clear()
         _known[stdin] = fields

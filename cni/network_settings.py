@@ -43,15 +43,9 @@ def find_delegate(configuration: Configuration) -> str:
 def read_settings(configuration: Configuration) -> Settings:
     """The settings of the network. Raises CniError (invalid configuration, unsupported field)."""
     if is_of_all_pods(configuration):
-        return _read_again(configuration.stdin)
+        return _read_network(configuration.stdin.decode(errors="replace"))
     shared = {**_without_pod(configuration.fields.wire), "name": configuration.name}
     return _read_network(json.dumps(shared))
-
-
-@lru_cache(64)
-def _read_again(stdin: bytes) -> Settings:
-    """The settings of a text that holds nothing of one pod, without reading it anew."""
-    return _read_network(stdin.decode(errors="replace"))
 
 
 def _without_pod(wire: Object) -> Object:

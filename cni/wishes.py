@@ -145,8 +145,6 @@ def _read_protocol(fields: Fields) -> Protocol:
 def _read_bandwidth(fields: Fields, runtime: Fields) -> Bandwidth:
     """The network's own limits, else what the runtime read from the pod's annotations."""
     source = fields if fields.has_any(_FOLDED_RATES) else runtime.section("bandwidth")
-    if not source.wire:
-        return NO_LIMITS
     rates = [source.whole(key) or 0 for key in _RATES]
     ingress_rate, ingress_burst, egress_rate, egress_burst = rates
     return Bandwidth(

@@ -217,8 +217,11 @@ class ExecServer:
         return self._lead.end()
 
     def _have_met_served(self) -> None:
-        with suppress(IndexError):  # another leader was faster
-            self._have_served(*self._met.popleft())
+        try:
+            exchange, plan = self._met.popleft()
+        except IndexError:  # another leader was faster
+            return
+        self._have_served(exchange, plan)
 
     def _meet_or_close(self, connection: socket.socket) -> None:
         try:
